@@ -1,0 +1,55 @@
+import { protocolError } from "./errors.ts";
+import { PacketType, type ProtocolLevel } from "./packet.ts";
+import type { PacketReader } from "./packet_reader.ts";
+import { PacketWriter } from "./packet_writer.ts";
+import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
+import { allowsReason } from "./reason_code.ts";
+
+/** The properties of {@linkcode DisconnectPacket}. */
+export type DisconnectProperties = Pick<
+  Properties,
+  "sessionExpiryInterval" | "reasonString" | "userProperties" | "serverReference"
+>;
+
+/** DISCONNECT: the last packet of a connection. Source: MQTT 5.0 section 3.14. */
+export interface DisconnectPacket {
+  /** Which kind of packet this is. */
+  type: "disconnect";
+  /** 0 at levels 3 and 4, which have no reason codes. */
+  reasonCode: number;
+  /** MQTT 5 only. */
+  properties?: DisconnectProperties;
+}
+
+const disconnectProperties = propertySet(
+  "DISCONNECT",
+  "sessionExpiryInterval",
+  "reasonString",
+  "userProperties",
+  "serverReference",
+);
+
+export function readDisconnect(reader: PacketReader, level: ProtocolLevel): DisconnectPacket {
+  const packet: DisconnectPacket = { type: "disconnect", reasonCode: 0 };
+  if (level === 5 && reader.remaining > 0) {
+    packet.reasonCode = reader.byte("disconnect reason code");
+    if (!allowsReason("disconnect", packet.reasonCode)) {
+      throw protocolError(`DISCONNECT has the reason code ${packet.reasonCode}, which it may not carry`);
+    }
+    if (reader.remaining > 0) {
+      const properties = readProperties<DisconnectProperties>(reader, disconnectProperties);
+      if (properties !== undefined) packet.properties = properties;
+    }
+  }
+  reader.expectEnd("DISCONNECT");
+  return packet;
+}
+
+export function encodeDisconnect(packet: DisconnectPacket, level: ProtocolLevel): Uint8Array<ArrayBuffer> {
+  const writer = new PacketWriter();
+  if (level === 5 && (packet.reasonCode !== 0 || packet.properties !== undefined)) {
+    writer.byte(packet.reasonCode);
+    if (packet.properties !== undefined) writeProperties(writer, packet.properties, disconnectProperties);
+  }
+  return writer.packet(PacketType.Disconnect << 4);
+}

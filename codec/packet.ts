@@ -1,0 +1,51 @@
+import type { AuthPacket } from "./auth.ts";
+import type { AcknowledgementPacket } from "./acknowledgement.ts";
+import type { ConnackPacket } from "./connack.ts";
+import type { ConnectPacket } from "./connect.ts";
+import type { DisconnectPacket } from "./disconnect.ts";
+import type { PingreqPacket, PingrespPacket } from "./ping.ts";
+import type { PublishPacket } from "./publish.ts";
+import type { SubackPacket } from "./suback.ts";
+import type { SubscribePacket } from "./subscribe.ts";
+import type { UnsubackPacket } from "./unsuback.ts";
+import type { UnsubscribePacket } from "./unsubscribe.ts";
+
+/** The protocol level of CONNECT: 3 is MQTT 3.1, 4 is MQTT 3.1.1, 5 is MQTT 5.0. */
+export type ProtocolLevel = 3 | 4 | 5;
+
+/** Quality of service: 0 at most once, 1 at least once, 2 exactly once. */
+export type Qos = 0 | 1 | 2;
+
+/** Any MQTT control packet, told apart by its `type`. */
+export type Packet =
+  | ConnectPacket
+  | ConnackPacket
+  | PublishPacket
+  | AcknowledgementPacket
+  | SubscribePacket
+  | SubackPacket
+  | UnsubscribePacket
+  | UnsubackPacket
+  | PingreqPacket
+  | PingrespPacket
+  | DisconnectPacket
+  | AuthPacket;
+
+/** The upper four bits of a packet's first byte. Source: MQTT 5.0 section 2.1.2. */
+export const PacketType = {
+  Connect: 1,
+  Connack: 2,
+  Publish: 3,
+  Puback: 4,
+  Pubrec: 5,
+  Pubrel: 6,
+  Pubcomp: 7,
+  Subscribe: 8,
+  Suback: 9,
+  Unsubscribe: 10,
+  Unsuback: 11,
+  Pingreq: 12,
+  Pingresp: 13,
+  Disconnect: 14,
+  Auth: 15,
+} as const;

@@ -1,0 +1,95 @@
+import { readPacketId, writePacketId } from "./acknowledgement.ts";
+import { malformed, PacketError, protocolError } from "./errors.ts";
+import { PacketType, type ProtocolLevel, type Qos } from "./packet.ts";
+import type { PacketReader } from "./packet_reader.ts";
+import { PacketWriter } from "./packet_writer.ts";
+import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
+import { ReasonCode } from "./reason_code.ts";
+import { isTopicFilter, parseSharedFilter } from "./topic.ts";
+
+/** The properties of {@linkcode SubscribePacket}. */
+export type SubscribeProperties = Pick<Properties, "subscriptionIdentifiers" | "userProperties">;
+
+/** What a client asks for with one topic filter. Source: MQTT 5.0 section 3.8.3.1. */
+export interface SubscriptionRequest {
+  /** May hold the wildcards `+` and `#`, and may be a shared subscription's `$share/{group}/{filter}`. */
+  topicFilter: string;
+  /** The highest QoS at which the client wants its messages. */
+  qos: Qos;
+  /** Whether messages that the client itself publishes are left out; false before MQTT 5. */
+  noLocal: boolean;
+  /** Whether messages keep the retain flag that they were published with; false before MQTT 5. */
+  retainAsPublished: boolean;
+  /** When retained messages are sent: 0 always, 1 if the subscription is new, 2 never; 0 before MQTT 5. */
+  retainHandling: 0 | 1 | 2;
+}
+
+/** SUBSCRIBE: a client asks for messages. Source: MQTT 5.0 section 3.8. */
+export interface SubscribePacket {
+  /** Which kind of packet this is. */
+  type: "subscribe";
+  /** 1 to 65,535. */
+  packetId: number;
+  /** At least one. */
+  subscriptions: SubscriptionRequest[];
+  /** MQTT 5 only. */
+  properties?: SubscribeProperties;
+}
+
+const subscribeProperties = propertySet("SUBSCRIBE", "subscriptionIdentifiers", "userProperties");
+
+export function readSubscribe(reader: PacketReader, level: ProtocolLevel): SubscribePacket {
+  const packet: SubscribePacket = { type: "subscribe", packetId: readPacketId(reader), subscriptions: [] };
+  if (level === 5) {
+    const properties = readProperties<SubscribeProperties>(reader, subscribeProperties);
+    if ((properties?.subscriptionIdentifiers?.length ?? 0) > 1) {
+      throw protocolError("subscriptionIdentifier is there twice");
+    }
+    if (properties !== undefined) packet.properties = properties;
+  }
+  if (reader.remaining === 0) throw protocolError("SUBSCRIBE has no topic filter"); // [MQTT-3.8.3-2]
+  while (reader.remaining > 0) packet.subscriptions.push(readSubscription(reader, level));
+  return packet;
+}
+
+function readSubscription(reader: PacketReader, level: ProtocolLevel): SubscriptionRequest {
+  const topicFilter = readTopicFilter(reader);
+  const options = reader.byte("subscription options");
+  if (options & (level === 5 ? 0xc0 : 0xfc)) throw malformed("subscription options have a reserved bit set"); // [MQTT-3.8.3-5]
+  const qos = options & 0x03;
+  const retainHandling = (options >> 4) & 0x03;
+  const noLocal = (options & 0x04) !== 0;
+  if (qos === 3) throw (level === 5 ? protocolError : malformed)("the requested QoS is 3");
+  if (retainHandling === 3) throw protocolError("retain handling is 3");
+  // [MQTT-3.8.3-4]
+  if (noLocal && parseSharedFilter(topicFilter) !== undefined) throw protocolError("no local on a shared subscription");
+  return {
+    topicFilter,
+    qos: qos as Qos,
+    noLocal,
+    retainAsPublished: (options & 0x08) !== 0,
+    retainHandling: retainHandling as 0 | 1 | 2,
+  };
+}
+
+/** @throws {PacketError} 0x8F if the filter is not well-formed. */
+export function readTopicFilter(reader: PacketReader): string {
+  const topicFilter = reader.string("topic filter");
+  if (!isTopicFilter(topicFilter)) {
+    throw new PacketError(ReasonCode.TopicFilterInvalid, `${JSON.stringify(topicFilter)} is not a topic filter`);
+  }
+  return topicFilter;
+}
+
+export function encodeSubscribe(packet: SubscribePacket, level: ProtocolLevel): Uint8Array<ArrayBuffer> {
+  const writer = new PacketWriter();
+  writePacketId(writer, packet.packetId);
+  if (level === 5) writeProperties(writer, packet.properties, subscribeProperties);
+  for (const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } of packet.subscriptions) {
+    writer.string(topicFilter);
+    writer.byte(
+      level === 5 ? qos | (noLocal ? 0x04 : 0) | (retainAsPublished ? 0x08 : 0) | (retainHandling << 4) : qos,
+    );
+  }
+  return writer.packet((PacketType.Subscribe << 4) | 0x02);
+}
