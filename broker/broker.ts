@@ -1,0 +1,310 @@
+import { ReasonCode } from "../codec/reason_code.ts";
+import type { PublishProperties } from "../codec/publish.ts";
+import type { Qos } from "../codec/packet.ts";
+import { isTopicFilter } from "../codec/topic.ts";
+import { BrokerContext, type Counters } from "./broker_context.ts";
+import { Client } from "./client.ts";
+import type { Hook } from "./hooks.ts";
+import type { Listener } from "./listener.ts";
+import { listenTcp, type TcpListenOptions } from "./listeners/tcp.ts";
+import { LocalSubscriber, type MessageHandler } from "./local_subscriber.ts";
+import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
+import { Message } from "./message.ts";
+import { type BrokerOptions, resolveOptions } from "./options.ts";
+import { type Duplex, transportOf } from "./transport.ts";
+
+/** What goes with a message that the embedding program publishes. */
+export interface PublishOptions {
+  /** Default 0. */
+  qos?: Qos;
+  /** Whether it becomes the topic's retained message. Default false. */
+  retain?: boolean;
+  /** MQTT 5 properties. */
+  properties?: PublishProperties;
+}
+
+/** How the embedding program subscribes. */
+export interface SubscribeOptions {
+  /** Whether the retained messages that match are delivered first. Default true. */
+  retained?: boolean;
+}
+
+/** A subscription of the embedding program; ended by `unsubscribe` or at the end of its `using` block. */
+export interface LocalSubscription extends Disposable {
+  /** The filter that it was made with. */
+  readonly topicFilter: string;
+  /** Ends the subscription. */
+  unsubscribe(): void;
+}
+
+/** What is known of a peer that `serve` is given. */
+export interface Peer {
+  /** Where it connects from, for hooks, logs and the limit of connections per address. */
+  remoteAddress?: string;
+}
+
+/** What a broker holds and has done. */
+export interface BrokerStats extends Readonly<Counters> {
+  /** Connections that are open, also those that have not become a client yet. */
+  connections: number;
+  /** Clients that are connected. */
+  clients: number;
+  /** Sessions, of connected clients and of others. */
+  sessions: number;
+  /** Subscriptions of all sessions and of the embedding program. */
+  subscriptions: number;
+  /** Topics with a retained message. */
+  retainedMessages: number;
+  /** Messages that wait in the sessions' queues. */
+  queuedMessages: number;
+}
+
+/**
+ * An MQTT 3.1, 3.1.1 and 5.0 broker. It does nothing until it is told to listen, or given a connection to serve.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ *
+ * await using broker = new Broker({ limits: { packetSize: 65_536 } });
+ * const listener = await broker.listen({ port: 0 });
+ * console.log(`listening on port ${listener.address.port}`);
+ * using _subscription = await broker.subscribe("sensors/#", ({ topic, payload }) => {
+ *   console.log(topic, new TextDecoder().decode(payload));
+ * });
+ * await broker.publish("sensors/kitchen", "21.5", { retain: true });
+ * ```
+ */
+export class Broker implements AsyncDisposable {
+  readonly #context: BrokerContext;
+  readonly #listeners = new Set<Listener>();
+  readonly #connectionsByAddress = new Map<string, number>();
+  #publishing: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  /**
+   * A broker with these options.
+   *
+   * @throws {RangeError} If an option has a value that it cannot have.
+   */
+  constructor(options: BrokerOptions = {}) {
+    this.#context = new BrokerContext(resolveOptions(options));
+  }
+
+  /**
+   * Adds a hook behind those that are there. It is asked from then on, when its `init` has settled.
+   *
+   * @throws {TypeError} If a hook with the same id is there already. Errors of `init` are passed on.
+   */
+  async use(hook: Hook): Promise<this> {
+    const { hooks, logger } = this.#context;
+    if (hooks.find(hook.id) !== undefined) throw new TypeError(`there is a hook with the id "${hook.id}" already`);
+    await hook.init?.({ broker: this, logger });
+    hooks.add(hook);
+    return this;
+  }
+
+  /** Removes a hook, or the one with this id, and stops it. Returns whether it was there. */
+  async remove(hook: Hook | string): Promise<boolean> {
+    const { hooks } = this.#context;
+    const found = hooks.find(typeof hook === "string" ? hook : hook.id);
+    if (found === undefined) return false;
+    hooks.remove(found);
+    await found.stop?.();
+    return true;
+  }
+
+  /**
+   * Accepts TCP connections, on 127.0.0.1:1883 unless told otherwise.
+   *
+   * @throws {Error} If the port cannot be had; the message says why and what to do.
+   */
+  // deno-lint-ignore require-await -- other transports than TCP will have to wait
+  async listen(options: TcpListenOptions = {}): Promise<Listener> {
+    this.#assertOpen();
+    const listener = listenTcp(options, (conn) => {
+      const { hostname } = conn.remoteAddr as Deno.NetAddr;
+      void this.serve(conn, { remoteAddress: hostname });
+    }, this.#context.logger);
+    this.#listeners.add(listener);
+    return {
+      address: listener.address,
+      close: () => {
+        this.#listeners.delete(listener);
+        listener.close();
+      },
+    };
+  }
+
+  /**
+   * Speaks MQTT with a peer over anything that bytes go in and out of, until the connection is over. Never rejects.
+   *
+   * @example Two ends of a connection in memory
+   * ```ts
+   * import { Broker } from "@hookmq/broker";
+   *
+   * const broker = new Broker();
+   * const toBroker = new TransformStream<Uint8Array, Uint8Array>();
+   * const toClient = new TransformStream<Uint8Array, Uint8Array>();
+   * broker.serve({ readable: toBroker.readable, writable: toClient.writable });
+   * await broker.close();
+   * ```
+   */
+  async serve(duplex: Duplex, { remoteAddress }: Peer = {}): Promise<void> {
+    const { counters, clients, limits, pool, timers, logger } = this.#context;
+    const transport = transportOf(duplex, pool);
+    if (this.#closing !== undefined || !this.#claimConnection(remoteAddress)) {
+      counters.connectionsRefused += 1;
+      logger.warn("a connection from {remoteAddress} is refused: there are too many", { remoteAddress });
+      return transport.close();
+    }
+    counters.connectionsAccepted += 1;
+    const client = new Client(transport, this.#context, remoteAddress);
+    clients.add(client);
+    client.connectTimer = timers.schedule(limits.connectTimeout * 1000, () => client.giveUpWaiting());
+    await client.run();
+    this.#releaseConnection(remoteAddress);
+  }
+
+  /**
+   * Publishes a message. Hooks that authorise or change what clients publish are not asked. Settles when the message is
+   * stored and delivered as far as hooks are concerned; subscribers may get it later.
+   *
+   * @param payload Bytes, or a text that is sent as UTF-8.
+   * @throws {PacketError} If the topic is no topic name, or beyond the limits.
+   * @throws {RangeError} If a property has a value that MQTT cannot carry.
+   */
+  async publish(topic: string, payload: string | Uint8Array, options: PublishOptions = {}): Promise<void> {
+    this.#assertOpen();
+    const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+    const { qos = 0, retain = false, properties } = options;
+    const message = Message.from(this.#context.topics.named(topic), { payload: bytes, qos, retain, properties });
+    // One after the other, so that they keep their order also when a hook takes its time.
+    const published = then(this.#publishing, () => this.#deliver(message));
+    if (isPromise(published)) this.#publishing = published.catch(() => {});
+    await published;
+  }
+
+  /**
+   * Calls `handler` with every message that matches a filter, from clients and from `publish`.
+   *
+   * @param topicFilter May hold wildcards, and may be a shared subscription's `$share/{group}/{filter}`.
+   * @throws {RangeError} If it is no topic filter.
+   */
+  async subscribe(
+    topicFilter: string,
+    handler: MessageHandler,
+    { retained = true }: SubscribeOptions = {},
+  ): Promise<LocalSubscription> {
+    this.#assertOpen();
+    if (!isTopicFilter(topicFilter)) throw new RangeError(`${JSON.stringify(topicFilter)} is not a topic filter`);
+    const { subscriptions, logger, retained: store } = this.#context;
+    const subscriber = new LocalSubscriber(handler, logger);
+    const subscription = {
+      subscriber,
+      topicFilter,
+      qos: 2 as const,
+      noLocal: false,
+      retainAsPublished: true,
+      identifiers: undefined,
+    };
+    subscriptions.add(subscription);
+    if (retained && !topicFilter.startsWith("$share/")) {
+      for (const { message } of await store.match(topicFilter)) subscriber.deliver(message, subscription);
+    }
+    const unsubscribe = () => void subscriptions.remove(subscriber, topicFilter);
+    return { topicFilter, unsubscribe, [Symbol.dispose]: unsubscribe };
+  }
+
+  /**
+   * Disconnects a client; an MQTT 5 client is told why. Its will is published as if the connection had failed.
+   *
+   * @param reasonCode Default 0x98, administrative action.
+   * @param serverReference Where it should go instead, with 0x9C or 0x9D.
+   * @returns Whether it was connected.
+   */
+  disconnect(
+    clientId: string,
+    reasonCode: ReasonCode = ReasonCode.AdministrativeAction,
+    reason = "disconnected by the operator",
+    serverReference?: string,
+  ): boolean {
+    const client = this.#context.sessions.get(clientId)?.client;
+    client?.disconnect(reasonCode, reason, serverReference);
+    return client !== undefined;
+  }
+
+  /** What the broker holds and has done, as of now. */
+  stats(): BrokerStats {
+    const { counters, clients, sessions, subscriptions, retained } = this.#context;
+    let connected = 0;
+    let queuedMessages = 0;
+    for (const session of sessions) {
+      if (session.client !== undefined) connected += 1;
+      queuedMessages += session.queued;
+    }
+    return {
+      ...counters,
+      connections: clients.size,
+      clients: connected,
+      sessions: sessions.size,
+      subscriptions: subscriptions.size,
+      retainedMessages: retained.size,
+      queuedMessages,
+    };
+  }
+
+  /**
+   * Accepts nothing more, tells MQTT 5 clients that the server shuts down (0x8B), closes all connections and stops the
+   * hooks, the last one first. Calling it again waits for the same end.
+   */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  /** Closes the broker at the end of an `await using` block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #deliver(message: Message): MaybePromise<void> {
+    const { retained, router } = this.#context;
+    return then(message.retain ? retained.store(message) : undefined, () => then(router.route(message), () => {}));
+  }
+
+  async #close(): Promise<void> {
+    this.#context.closing = true;
+    const { clients, hooks, timers, logger } = this.#context;
+    for (const listener of this.#listeners) listener.close();
+    await Promise.all([...clients].map((client) => client.shutDown()));
+    timers.clear();
+    for (const hook of hooks.all.toReversed()) {
+      try {
+        await hook.stop?.();
+      } catch (error) {
+        logger.error("hook {hook} failed to stop: {error}", { hook: hook.id, error });
+      }
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new Error("the broker is closed");
+  }
+
+  #claimConnection(address: string | undefined): boolean {
+    const { clients, limits } = this.#context;
+    if (clients.size >= limits.connections) return false;
+    if (address === undefined) return true;
+    const count = this.#connectionsByAddress.get(address) ?? 0;
+    if (count >= limits.connectionsPerAddress) return false;
+    this.#connectionsByAddress.set(address, count + 1);
+    return true;
+  }
+
+  #releaseConnection(address: string | undefined): void {
+    if (address === undefined) return;
+    const count = this.#connectionsByAddress.get(address)! - 1;
+    if (count === 0) this.#connectionsByAddress.delete(address);
+    else this.#connectionsByAddress.set(address, count);
+  }
+}

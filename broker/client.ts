@@ -1,0 +1,362 @@
+import type { AcknowledgementPacket, AcknowledgementType } from "../codec/acknowledgement.ts";
+import { decodeFrame } from "../codec/decode.ts";
+import { encode } from "../codec/encode.ts";
+import { protocolError, ReasonCodeError } from "../codec/errors.ts";
+import type { Framer } from "../codec/framer.ts";
+import { type Packet, PacketType, type ProtocolLevel, type Qos } from "../codec/packet.ts";
+import { allowsReason, connectReturnCode, ReasonCode, reasonName } from "../codec/reason_code.ts";
+import type { ConnectPacket } from "../codec/connect.ts";
+import { AcknowledgementQueue } from "./acknowledgement_queue.ts";
+import type { BrokerContext } from "./broker_context.ts";
+import { Connection, type ConnectionEvents } from "./connection.ts";
+import { handleAuth } from "./handlers/auth.ts";
+import { handleConnect, peekProtocolLevel } from "./handlers/connect.ts";
+import { handleDisconnect } from "./handlers/disconnect.ts";
+import { handlePingreq } from "./handlers/pingreq.ts";
+import { handlePuback } from "./handlers/puback.ts";
+import { handlePubcomp } from "./handlers/pubcomp.ts";
+import { handlePublish } from "./handlers/publish.ts";
+import { handlePubrec } from "./handlers/pubrec.ts";
+import { handlePubrel } from "./handlers/pubrel.ts";
+import { handleSubscribe } from "./handlers/subscribe.ts";
+import { handleUnsubscribe } from "./handlers/unsubscribe.ts";
+import type { ClientInfo } from "./hooks.ts";
+import type { MaybePromise } from "./maybe_promise.ts";
+import type { Message, TopicForm } from "./message.ts";
+import type { Session } from "./session.ts";
+import type { Timer } from "./timer_wheel.ts";
+import type { Topic } from "./topics/topic_cache.ts";
+import type { Transport } from "./transport.ts";
+
+/** Payloads from this size on, in bytes, are written from where they are and not copied for every receiver. */
+const SHARED_PAYLOAD = 32 * 1024;
+
+const acknowledgementHeaders: Readonly<Record<AcknowledgementType, number>> = {
+  puback: PacketType.Puback << 4,
+  pubrec: PacketType.Pubrec << 4,
+  pubrel: (PacketType.Pubrel << 4) | 0x02,
+  pubcomp: PacketType.Pubcomp << 4,
+};
+
+/** An enhanced authentication that is under way. */
+export interface AuthenticationState {
+  readonly method: string;
+  /** How many steps the client has taken. */
+  step: number;
+  /** The CONNECT that waits for it; `undefined` while a connected client authenticates again. */
+  readonly connect: ConnectPacket | undefined;
+}
+
+/** One connection and what MQTT says about it; the session is what outlives it. */
+export class Client implements ConnectionEvents {
+  readonly context: BrokerContext;
+  readonly connection: Connection;
+  readonly remoteAddress: string | undefined;
+  /** Set by CONNECT. */
+  info!: ClientInfo;
+  /** Set when the client is connected. */
+  session!: Session;
+  level: ProtocolLevel = 4;
+  state: "new" | "authenticating" | "connected" | "closed" = "new";
+  readonly acknowledgements: AcknowledgementQueue;
+  keepAliveTimer: Timer | undefined = undefined;
+  /** Keeps the connection from waiting for a CONNECT, or for an authentication, for ever. */
+  connectTimer: Timer | undefined = undefined;
+  authentication: AuthenticationState | undefined = undefined;
+  /** The authentication method of the CONNECT, which every later AUTH has to name. */
+  authenticationMethod: string | undefined = undefined;
+
+  /** How many QoS 1 and 2 messages the client accepts before it has acknowledged one. */
+  sendQuota = 0;
+  /** How many of those it has not acknowledged on this connection. */
+  outstanding = 0;
+  /** The largest packet that the client accepts, in bytes. */
+  maximumPacketSize = Infinity;
+  /** Whether the client wants reason strings on other packets than CONNACK and DISCONNECT. */
+  wantsProblemInformation = true;
+  /** What the client calls topics by; index 0 is not used. */
+  readonly receivedAliases: (Topic | undefined)[] = [];
+  /** The highest alias that the client understands. */
+  topicAliasMaximum = 0;
+  #sentAliases: Map<Topic, number> | undefined = undefined;
+  /** Whether the session has more to send as soon as the connection has written what it holds. */
+  #waitsForRoom = false;
+  #over: Promise<void> | undefined = undefined;
+
+  constructor(transport: Transport, context: BrokerContext, remoteAddress: string | undefined) {
+    this.context = context;
+    this.remoteAddress = remoteAddress;
+    this.connection = new Connection(transport, context, this, context.limits.packetSize);
+    this.acknowledgements = new AcknowledgementQueue((type, packetId, outcome) =>
+      this.#sendOwed(type, packetId, outcome)
+    );
+  }
+
+  /** Speaks with the client until the connection is over. Never rejects. */
+  run(): Promise<void> {
+    return this.#over = this.connection.run();
+  }
+
+  /** Whether more is waiting to be written than the limits allow. */
+  get congested(): boolean {
+    if (this.connection.outbound.pending <= this.context.limits.outboundBytes) return false;
+    this.#waitsForRoom = true;
+    return true;
+  }
+
+  onPacket(framer: Framer): MaybePromise<void> {
+    const type = framer.bytes[framer.start] >> 4;
+    if (this.state === "connected") {
+      if (type === PacketType.Publish) return handlePublish(this, framer);
+      return this.#handle(decodeFrame(framer, this.level));
+    }
+    if (this.state === "new") {
+      // [MQTT-3.1.0-1]
+      if (type !== PacketType.Connect) throw protocolError("the first packet is not a CONNECT");
+      this.level = peekProtocolLevel(framer);
+      return handleConnect(this, decodeFrame(framer, this.level) as ConnectPacket);
+    }
+    const packet = decodeFrame(framer, this.level);
+    if (packet.type === "auth") return handleAuth(this, packet);
+    if (packet.type === "disconnect") return handleDisconnect(this, packet);
+    throw protocolError(`${packet.type.toUpperCase()} during authentication`);
+  }
+
+  #handle(packet: Packet): MaybePromise<void> {
+    switch (packet.type) {
+      case "puback":
+        return handlePuback(this, packet);
+      case "pubrec":
+        return handlePubrec(this, packet);
+      case "pubrel":
+        return handlePubrel(this, packet);
+      case "pubcomp":
+        return handlePubcomp(this, packet);
+      case "subscribe":
+        return handleSubscribe(this, packet);
+      case "unsubscribe":
+        return handleUnsubscribe(this, packet);
+      case "pingreq":
+        return handlePingreq(this);
+      case "disconnect":
+        return handleDisconnect(this, packet);
+      case "auth":
+        return handleAuth(this, packet);
+      default:
+        // A second CONNECT [MQTT-3.1.0-2], or what only a server sends.
+        throw protocolError(`${packet.type.toUpperCase()} from a connected client`);
+    }
+  }
+
+  /** Sends a packet, without what the client does not want to know. */
+  send(packet: Exclude<Packet, { type: "publish" }>): void {
+    const explains = packet.type === "connack" || packet.type === "disconnect";
+    let bytes = encode(this.wantsProblemInformation || explains ? packet : withoutReasons(packet), this.level);
+    // [MQTT-3.2.2-19] and its like for each packet
+    if (bytes.length > this.maximumPacketSize) bytes = encode(withoutReasons(packet), this.level);
+    this.#sendBytes(bytes);
+  }
+
+  /** Sends PUBACK, PUBREC, PUBREL or PUBCOMP; most of them are these four bytes. */
+  acknowledge(type: AcknowledgementType, packetId: number, reasonCode: ReasonCode): void {
+    if (reasonCode !== ReasonCode.Success && this.level === 5) return this.send({ type, packetId, reasonCode });
+    if (!this.connection.open) return;
+    if (this.maximumPacketSize < 4) return this.disconnect(ReasonCode.PacketTooLarge, "no acknowledgement fits");
+    const { outbound } = this.connection;
+    const offset = outbound.reserve(4);
+    const { buffer } = outbound;
+    buffer[offset] = acknowledgementHeaders[type];
+    buffer[offset + 1] = 2;
+    buffer[offset + 2] = packetId >>> 8;
+    buffer[offset + 3] = packetId;
+    this.connection.requestFlush();
+  }
+
+  /** Sends a message. Returns false if the client does not accept packets of that size [MQTT-3.1.2-24]. */
+  publish(
+    message: Message,
+    qos: Qos,
+    retain: boolean,
+    dup: boolean,
+    packetId: number,
+    identifiers: readonly number[] | undefined,
+  ): boolean {
+    const mqtt5 = this.level === 5;
+    const alias = mqtt5 && this.topicAliasMaximum > 0 ? this.#aliasFor(message.topic) : 0;
+    const topicForm: TopicForm = alias === 0
+      ? "name"
+      : this.#sentAliases!.has(message.topic)
+      ? "alias"
+      : "nameAndAlias";
+    const frame = message.encoded(mqtt5, qos > 0, identifiers, topicForm);
+    if (frame.bytes.length > this.maximumPacketSize) {
+      this.context.dropped(this.info.clientId, message, "packet-too-large");
+      return false;
+    }
+    const { outbound } = this.connection;
+    const isLarge = frame.bytes.length - frame.payloadStart >= SHARED_PAYLOAD;
+    if (isLarge) message.own(this.context.slab);
+    const { bytes, packetIdOffset, topicAliasOffset } = frame;
+    const copied = isLarge ? bytes.subarray(0, frame.payloadStart) : bytes;
+    const offset = outbound.reserve(copied.length);
+    const { buffer } = outbound;
+    buffer.set(copied, offset);
+    buffer[offset] = (PacketType.Publish << 4) | (dup ? 0x08 : 0) | (qos << 1) | (retain ? 0x01 : 0);
+    if (qos > 0) {
+      buffer[offset + packetIdOffset] = packetId >>> 8;
+      buffer[offset + packetIdOffset + 1] = packetId;
+    }
+    if (alias > 0) {
+      buffer[offset + topicAliasOffset] = alias >>> 8;
+      buffer[offset + topicAliasOffset + 1] = alias;
+      this.#sentAliases!.set(message.topic, alias);
+    }
+    if (isLarge) outbound.writeShared(bytes.subarray(frame.payloadStart));
+    this.connection.requestFlush();
+    this.context.counters.messagesSent += 1;
+    return true;
+  }
+
+  /** Ends the connection from our side, with a reason that an MQTT 5 client is told [MQTT-3.14.4-2]. */
+  disconnect(reasonCode: ReasonCode, reason: string, serverReference?: string): void {
+    if (this.state === "closed") return;
+    if (this.state === "connected" && this.level === 5) {
+      const properties = serverReference === undefined
+        ? { reasonString: reason }
+        : { reasonString: reason, serverReference };
+      const known = allowsReason("disconnect", reasonCode) ? reasonCode : ReasonCode.UnspecifiedError;
+      this.send({ type: "disconnect", reasonCode: known, properties });
+    }
+    this.#finish(new ReasonCodeError(reasonCode, reason));
+  }
+
+  /** The client has taken too long to connect. */
+  giveUpWaiting(): void {
+    const { connectTimeout } = this.context.limits;
+    const error = new ReasonCodeError(ReasonCode.UnspecifiedError, `not connected within ${connectTimeout} seconds`);
+    if (this.state === "authenticating") this.refuse(error);
+    else this.#finish(error);
+  }
+
+  /** The broker shuts down. Resolves when the connection is over. */
+  async shutDown(): Promise<void> {
+    this.disconnect(ReasonCode.ServerShuttingDown, "the server shuts down");
+    await this.#over;
+  }
+
+  /** The client has said goodbye. */
+  farewell(): void {
+    this.#finish(undefined);
+  }
+
+  /** Refuses the connection: CONNACK where the client's version has a word for it, then the end. */
+  refuse(error: ReasonCodeError): void {
+    if (this.state === "closed") return;
+    const { reasonCode, message, serverReference } = error;
+    if (this.level === 5) {
+      const known = allowsReason("connack", reasonCode) ? reasonCode : ReasonCode.UnspecifiedError;
+      const properties = serverReference === undefined
+        ? { reasonString: message }
+        : { reasonString: message, serverReference };
+      this.send({ type: "connack", sessionPresent: false, reasonCode: known, properties });
+    } else {
+      const returnCode = connectReturnCode(reasonCode);
+      if (returnCode !== undefined) this.send({ type: "connack", sessionPresent: false, reasonCode: returnCode });
+    }
+    this.#finish(error);
+  }
+
+  onError(error: Error): void {
+    const known = error instanceof ReasonCodeError ? error : undefined;
+    if (known === undefined) {
+      this.context.logger.error("handling a packet from {clientId} failed: {error}", {
+        clientId: this.info?.clientId,
+        error,
+      });
+    }
+    const reasonCode = known?.reasonCode ?? ReasonCode.UnspecifiedError;
+    const reason = known?.message ?? "the server failed to handle a packet";
+    if (this.state === "connected") return this.disconnect(reasonCode, reason, known?.serverReference);
+    const isConnect = this.connection.framer.bytes[this.connection.framer.start] >> 4 === PacketType.Connect;
+    // Who does not speak MQTT is not answered.
+    if (this.state === "new" && !isConnect) return this.#finish(error);
+    this.refuse(known ?? new ReasonCodeError(reasonCode, reason));
+  }
+
+  onRead(bytes: number): void {
+    this.context.counters.bytesReceived += bytes;
+  }
+
+  onWritten(bytes: number): void {
+    this.context.counters.bytesSent += bytes;
+    if (this.#waitsForRoom && this.connection.outbound.pending <= this.context.limits.outboundBytes / 2) {
+      this.#waitsForRoom = false;
+      this.session?.drain();
+    }
+  }
+
+  onClosed(error?: Error): void {
+    this.context.clients.delete(this);
+    this.#finish(error ?? new ReasonCodeError(ReasonCode.UnspecifiedError, "the client closed the connection"));
+  }
+
+  /** Lets go of everything that belongs to the connection. `error` is missing if the client said goodbye. */
+  #finish(error: Error | undefined): void {
+    if (this.state === "closed") return;
+    const wasConnected = this.state === "connected";
+    this.state = "closed";
+    const { timers, logger, hooks, sessions } = this.context;
+    timers.cancel(this.connectTimer);
+    timers.cancel(this.keepAliveTimer);
+    void this.connection.end();
+    logger.debug("{clientId} from {remoteAddress} is gone: {reason}", {
+      clientId: this.info?.clientId,
+      remoteAddress: this.remoteAddress,
+      reason: error?.message ?? reasonName(ReasonCode.NormalDisconnection),
+    });
+    if (!wasConnected) return;
+    sessions.release(this.session);
+    for (const hook of hooks.on.onDisconnect) {
+      this.context.observe(hook.id, "onDisconnect", () => hook.onDisconnect(this.info, error));
+    }
+  }
+
+  /** An acknowledgement whose turn has come. What could not be stored is refused, or left for the client to send again. */
+  #sendOwed(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void {
+    if (this.state !== "connected") return;
+    if (!(outcome instanceof Error)) return this.acknowledge(type, packetId, outcome);
+    const reasonCode = outcome instanceof ReasonCodeError ? outcome.reasonCode : ReasonCode.UnspecifiedError;
+    if (!(outcome instanceof ReasonCodeError)) {
+      this.context.logger.error("a message from {clientId} was not stored: {error}", {
+        clientId: this.info.clientId,
+        error: outcome,
+      });
+    }
+    if (this.level === 5 && allowsReason(type, reasonCode)) {
+      const properties: AcknowledgementPacket["properties"] = { reasonString: outcome.message };
+      this.send({ type, packetId, reasonCode, properties });
+    } else {
+      this.disconnect(reasonCode, outcome.message);
+    }
+  }
+
+  #sendBytes(bytes: Uint8Array): void {
+    if (bytes.length <= this.maximumPacketSize) return this.connection.send(bytes);
+    // Nothing that we may not send can be left out: without it the client would wait for ever.
+    if (this.state === "connected" && bytes[0] >> 4 !== PacketType.Disconnect) {
+      this.disconnect(ReasonCode.PacketTooLarge, "an answer is larger than the maximum packet size");
+    }
+  }
+
+  /** The alias that stands for a topic on this connection; 0 if they are used up. */
+  #aliasFor(topic: Topic): number {
+    const aliases = this.#sentAliases ??= new Map();
+    return aliases.get(topic) ?? (aliases.size < this.topicAliasMaximum ? aliases.size + 1 : 0);
+  }
+}
+
+function withoutReasons<P extends Packet>(packet: P): P {
+  if (!("properties" in packet) || packet.properties === undefined) return packet;
+  const { reasonString: _reason, userProperties: _user, ...properties } = packet.properties as Record<string, unknown>;
+  return { ...packet, properties: Object.keys(properties).length > 0 ? properties : undefined };
+}

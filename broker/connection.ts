@@ -1,0 +1,138 @@
+import { Framer } from "../codec/framer.ts";
+import type { BufferPool } from "./buffer_pool.ts";
+import { isPromise, type MaybePromise } from "./maybe_promise.ts";
+import { Outbound } from "./outbound.ts";
+import type { Timer, TimerWheel } from "./timer_wheel.ts";
+import type { Transport } from "./transport.ts";
+
+/** How long a peer that is being disconnected has to take its last packet and close, in milliseconds. */
+const LINGER = 2000;
+
+/** What a connection reports to whoever speaks the protocol on it. */
+export interface ConnectionEvents {
+  /** A packet has arrived, in the framer's current position. Reading goes on when the promise, if any, has settled. */
+  onPacket(framer: Framer): MaybePromise<void>;
+  /** The bytes are no packets, or `onPacket` has failed. */
+  onError(error: Error): void;
+  /** So many bytes have been read. */
+  onRead(bytes: number): void;
+  /** So many bytes have been written. */
+  onWritten(bytes: number): void;
+  /** The connection is over. `error` says why, unless the peer closed it or `end` did. Called exactly once. */
+  onClosed(error?: Error): void;
+}
+
+/** What the connections of one broker share. */
+export interface ConnectionContext {
+  readonly pool: BufferPool;
+  readonly timers: TimerWheel;
+  /** Calls `flush` of the connection before the event loop turns. */
+  flushSoon(connection: Connection): void;
+}
+
+/** Bytes in, bytes out: reads, cuts into packets, collects what is to be written. It knows no topics. */
+export class Connection {
+  readonly outbound: Outbound;
+  readonly framer: Framer;
+  /** When the last complete packet arrived, on the wheel's clock. */
+  lastPacketAt: number;
+  /** Whether reading waits for a packet that is being handled. */
+  busy = false;
+  /** Whether a flush has been asked for already. */
+  flushRequested = false;
+
+  readonly #transport: Transport;
+  readonly #context: ConnectionContext;
+  readonly #events: ConnectionEvents;
+  #state: "open" | "ending" | "closed" = "open";
+  #lingerTimer: Timer | undefined;
+
+  constructor(transport: Transport, context: ConnectionContext, events: ConnectionEvents, maximumPacketSize: number) {
+    this.#transport = transport;
+    this.#context = context;
+    this.#events = events;
+    this.framer = new Framer(maximumPacketSize);
+    this.lastPacketAt = context.timers.now;
+    this.outbound = new Outbound(
+      transport,
+      context.pool,
+      (bytes) => events.onWritten(bytes),
+      (error) => this.close(error),
+    );
+  }
+
+  get open(): boolean {
+    return this.#state === "open";
+  }
+
+  /** Reads until the connection is over. Never rejects. */
+  async run(): Promise<void> {
+    let failure: Error | undefined;
+    try {
+      for (;;) {
+        const chunk = await this.#transport.read();
+        if (chunk === null) break;
+        // What a peer sends while it is being disconnected is read, so that it sees the last packet and not a reset.
+        if (this.#state === "open") await this.#take(chunk);
+      }
+      if (this.#state === "open") await this.outbound.flushed();
+    } catch (error) {
+      failure = error as Error;
+    }
+    this.close(failure);
+  }
+
+  /** Adds bytes to what goes out before the event loop turns. */
+  send(bytes: Uint8Array): void {
+    if (this.#state !== "open") return;
+    this.outbound.write(bytes);
+    this.requestFlush();
+  }
+
+  /** Has what was put into `outbound` written before the event loop turns. */
+  requestFlush(): void {
+    if (this.flushRequested) return;
+    this.flushRequested = true;
+    this.#context.flushSoon(this);
+  }
+
+  /** Writes what is there, then closes: the peer has a moment to read it. */
+  async end(): Promise<void> {
+    if (this.#state !== "open") return;
+    this.#state = "ending";
+    this.#lingerTimer = this.#context.timers.schedule(LINGER, () => this.close());
+    await this.outbound.flushed();
+    // A peer that has gone meanwhile is what is wanted.
+    await this.#transport.closeWrite().catch(() => this.close());
+  }
+
+  /** Closes at once. What is not written is lost. */
+  close(error?: Error): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#context.timers.cancel(this.#lingerTimer);
+    this.#transport.close();
+    this.#events.onClosed(error);
+  }
+
+  /** Hands on every packet that is complete with this chunk. */
+  async #take(chunk: Uint8Array): Promise<void> {
+    const { framer } = this;
+    this.#events.onRead(chunk.length);
+    try {
+      framer.push(chunk);
+      while (this.#state === "open" && framer.next()) {
+        this.lastPacketAt = this.#context.timers.now;
+        const pending = this.#events.onPacket(framer);
+        if (isPromise(pending)) {
+          this.busy = true;
+          await pending;
+          this.busy = false;
+        }
+      }
+    } catch (error) {
+      this.busy = false;
+      this.#events.onError(error as Error);
+    }
+  }
+}

@@ -1,0 +1,177 @@
+import type { ConnackProperties } from "../../codec/connack.ts";
+import type { ConnectPacket } from "../../codec/connect.ts";
+import { ReasonCodeError } from "../../codec/errors.ts";
+import type { Framer } from "../../codec/framer.ts";
+import type { ProtocolLevel } from "../../codec/packet.ts";
+import { ReasonCode } from "../../codec/reason_code.ts";
+import { encodeUtf8 } from "../../codec/utf8.ts";
+import type { Client } from "../client.ts";
+import type { AuthStep, ClientInfo, Hook } from "../hooks.ts";
+import { forEachInTurn, type MaybePromise, then } from "../maybe_promise.ts";
+import { NEVER_EXPIRES } from "../session.ts";
+import { beginAuthentication } from "./auth.ts";
+
+/** CONNECT: a client wants in. Source: MQTT 5.0 section 3.1.4, MQTT 3.1.1 section 3.1.4. */
+export function handleConnect(client: Client, packet: ConnectPacket): MaybePromise<void> {
+  const { hooks } = client.context;
+  checkAgainstOptions(client, packet);
+  client.info = clientInfo(client, packet);
+  client.state = "authenticating";
+  client.maximumPacketSize = packet.properties?.maximumPacketSize ?? Infinity;
+  return then(
+    forEachInTurn(hooks.on.onConnect, (hook) => hook.onConnect(client.info, packet)),
+    () => {
+      if (client.state === "closed") return;
+      const method = packet.properties?.authenticationMethod;
+      if (method === undefined) return admit(client, packet);
+      return beginAuthentication(client, packet, method);
+    },
+  );
+}
+
+/** The client is who it should be: gives it its session and tells it so. */
+export function admit(client: Client, packet: ConnectPacket, authenticated?: AuthStep): MaybePromise<void> {
+  const { context, info, level } = client;
+  const { limits, hooks, timers, sessions } = context;
+  const requestedExpiry = sessionExpiry(packet);
+  const { session, present } = sessions.open(info);
+  session.expiryInterval = Math.min(requestedExpiry, context.options.maximumSessionExpiry);
+  session.will = packet.will;
+  client.session = session;
+  client.state = "connected";
+  client.sendQuota = Math.min(packet.properties?.receiveMaximum ?? 0xffff, limits.inflight);
+  client.topicAliasMaximum = packet.properties?.topicAliasMaximum ?? 0;
+  client.wantsProblemInformation = packet.properties?.requestProblemInformation ?? true;
+  client.authenticationMethod = packet.properties?.authenticationMethod;
+  timers.cancel(client.connectTimer);
+  watchKeepAlive(client);
+  client.send({
+    type: "connack",
+    sessionPresent: present,
+    reasonCode: ReasonCode.Success,
+    properties: level === 5 ? connackProperties(client, packet, requestedExpiry, authenticated) : undefined,
+  });
+  session.resume(client);
+  const sessionEvent = present ? "onSessionResumed" : "onSessionCreated";
+  const observers: readonly Hook[] = hooks.on[sessionEvent];
+  return then(
+    forEachInTurn(observers, (hook) => context.observe(hook.id, sessionEvent, () => hook[sessionEvent]!(info))),
+    () =>
+      forEachInTurn(
+        hooks.on.onConnected,
+        (hook) => context.observe(hook.id, "onConnected", () => hook.onConnected(info)),
+      ),
+  );
+}
+
+/**
+ * The protocol level that a CONNECT claims, so that one which cannot be decoded is still answered in its own language.
+ * What is newer than we are is answered in MQTT 5.
+ */
+export function peekProtocolLevel({ bytes, bodyStart, end }: Framer): ProtocolLevel {
+  const levelAt = bodyStart + 2 + ((bytes[bodyStart] << 8) | bytes[bodyStart + 1]);
+  return levelAt < end && bytes[levelAt] >= 5 && bytes[levelAt] < 0x80 ? 5 : 4;
+}
+
+function checkAgainstOptions(client: Client, packet: ConnectPacket): void {
+  const { options, limits } = client.context;
+  const { will, clientId, protocolLevel, cleanStart } = packet;
+  if (will !== undefined && will.qos > options.maximumQos) {
+    throw new ReasonCodeError(
+      ReasonCode.QosNotSupported,
+      `will QoS is ${will.qos}; at most ${options.maximumQos} is supported`,
+    );
+  }
+  if (will?.retain && !options.retainAvailable) {
+    throw new ReasonCodeError(ReasonCode.RetainNotSupported, "retained messages are not supported");
+  }
+  if (will !== undefined) client.context.topics.named(will.topic);
+  const userProperties = (packet.properties?.userProperties?.length ?? 0) +
+    (will?.properties?.userProperties?.length ?? 0);
+  if (userProperties > limits.userProperties) {
+    throw new ReasonCodeError(
+      ReasonCode.QuotaExceeded,
+      `${userProperties} user properties; at most ${limits.userProperties} are accepted`,
+    );
+  }
+  const length = encodeUtf8(clientId).length;
+  if (length > limits.clientIdLength) {
+    throw new ReasonCodeError(
+      ReasonCode.ClientIdentifierNotValid,
+      `client id is ${length} bytes long; at most ${limits.clientIdLength} are accepted`,
+    );
+  }
+  if (protocolLevel === 3 && (clientId.length < 1 || clientId.length > 23)) {
+    throw new ReasonCodeError(ReasonCode.ClientIdentifierNotValid, "MQTT 3.1 client ids have 1 to 23 characters");
+  }
+  // MQTT 3.1.1 [MQTT-3.1.3-8]
+  if (protocolLevel === 4 && clientId === "" && !cleanStart) {
+    throw new ReasonCodeError(ReasonCode.ClientIdentifierNotValid, "an empty client id needs a clean session");
+  }
+}
+
+function clientInfo(client: Client, packet: ConnectPacket): ClientInfo {
+  const { maximumKeepAlive } = client.context.options;
+  const { keepAlive, protocolLevel } = packet;
+  const tooLong = protocolLevel === 5 && maximumKeepAlive < 0xffff && (keepAlive === 0 || keepAlive > maximumKeepAlive);
+  return {
+    clientId: packet.clientId === "" ? `hookmq-${crypto.randomUUID()}` : packet.clientId,
+    protocolLevel,
+    username: packet.username,
+    remoteAddress: client.remoteAddress,
+    cleanStart: packet.cleanStart,
+    keepAlive: tooLong ? maximumKeepAlive : keepAlive,
+    connectedAt: new Date(),
+  };
+}
+
+/** In seconds. Before MQTT 5 a session lasts either as long as its connection or for ever. */
+function sessionExpiry({ protocolLevel, cleanStart, properties }: ConnectPacket): number {
+  if (protocolLevel === 5) return properties?.sessionExpiryInterval ?? 0;
+  return cleanStart ? 0 : NEVER_EXPIRES;
+}
+
+/** Everything in which we differ from what the client asked for or would assume. */
+function connackProperties(
+  client: Client,
+  packet: ConnectPacket,
+  requestedExpiry: number,
+  authenticated: AuthStep | undefined,
+): ConnackProperties {
+  const { info, session, context: { options, limits } } = client;
+  const properties: ConnackProperties = {
+    receiveMaximum: limits.receiveMaximum,
+    maximumPacketSize: limits.packetSize,
+  };
+  if (limits.topicAliasMaximum > 0) properties.topicAliasMaximum = limits.topicAliasMaximum;
+  if (session.expiryInterval !== requestedExpiry) properties.sessionExpiryInterval = session.expiryInterval;
+  if (options.maximumQos < 2) properties.maximumQos = options.maximumQos as 0 | 1;
+  if (!options.retainAvailable) properties.retainAvailable = false;
+  if (!options.wildcardSubscriptionAvailable) properties.wildcardSubscriptionAvailable = false;
+  if (!options.subscriptionIdentifiersAvailable) properties.subscriptionIdentifiersAvailable = false;
+  if (!options.sharedSubscriptionAvailable) properties.sharedSubscriptionAvailable = false;
+  if (packet.clientId === "") properties.assignedClientIdentifier = info.clientId;
+  if (info.keepAlive !== packet.keepAlive) properties.serverKeepAlive = info.keepAlive;
+  if (packet.properties?.requestResponseInformation) {
+    const responseInformation = options.responseInformation?.(info);
+    if (responseInformation !== undefined) properties.responseInformation = responseInformation;
+  }
+  if (client.authenticationMethod !== undefined) properties.authenticationMethod = client.authenticationMethod;
+  if (authenticated?.data !== undefined) properties.authenticationData = authenticated.data;
+  return properties;
+}
+
+/** Closes the connection when nothing has come for one and a half times the keep alive [MQTT-3.1.2-22]. */
+function watchKeepAlive(client: Client): void {
+  const { timers } = client.context;
+  const allowed = client.info.keepAlive * 1500;
+  if (allowed === 0) return;
+  const check = () => {
+    const silence = client.connection.busy ? 0 : timers.now - client.connection.lastPacketAt;
+    if (silence >= allowed) {
+      return client.disconnect(ReasonCode.KeepAliveTimeout, "nothing came for one and a half times the keep alive");
+    }
+    client.keepAliveTimer = timers.schedule(allowed - silence, check);
+  };
+  client.keepAliveTimer = timers.schedule(allowed, check);
+}

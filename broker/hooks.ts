@@ -1,0 +1,206 @@
+import type { ConnectPacket } from "../codec/connect.ts";
+import type { ProtocolLevel } from "../codec/packet.ts";
+import type { PublishPacket } from "../codec/publish.ts";
+import type { SubscriptionRequest } from "../codec/subscribe.ts";
+import type { Broker } from "./broker.ts";
+import type { Logger } from "./logger.ts";
+import type { MaybePromise } from "./maybe_promise.ts";
+
+/** Who a client is. One object per connection, so that a hook can keep what it knows in a `WeakMap`. */
+export interface ClientInfo {
+  /** The client identifier, also if the broker has chosen it. */
+  readonly clientId: string;
+  /** Which version of MQTT the client speaks: 3 is 3.1, 4 is 3.1.1, 5 is 5.0. */
+  readonly protocolLevel: ProtocolLevel;
+  /** The user name of its CONNECT, or the one that enhanced authentication has found. */
+  readonly username: string | undefined;
+  /** Where it connects from, e.g. `"192.0.2.7"`; `undefined` where the transport does not say. */
+  readonly remoteAddress: string | undefined;
+  /** Whether it asked for a new session. */
+  readonly cleanStart: boolean;
+  /** The keep alive that holds, in seconds; 0 for none. */
+  readonly keepAlive: number;
+  /** When its CONNECT arrived. */
+  readonly connectedAt: Date;
+}
+
+/** What a hook gets when it is added. */
+export interface HookContext {
+  /** The broker that it has been added to. */
+  readonly broker: Broker;
+  /** Where it writes what an operator should know. */
+  readonly logger: Logger;
+}
+
+/** One step of an enhanced authentication, as the client sent it. Source: MQTT 5.0 section 4.12. */
+export interface AuthExchange {
+  /** The authentication method, e.g. `"SCRAM-SHA-256"`. */
+  readonly method: string;
+  /** What the client says at this step. */
+  readonly data: Uint8Array | undefined;
+  /** How many steps came before this one in the same exchange: 0 for the CONNECT or the re-authentication that begins it. */
+  readonly step: number;
+  /** Whether the client is connected already and authenticates again. */
+  readonly reauthentication: boolean;
+}
+
+/** What the broker answers to a step of an enhanced authentication. */
+export interface AuthStep {
+  /** Whether the client is authenticated now; otherwise it is asked to go on. */
+  done: boolean;
+  /** What the broker says at this step. */
+  data?: Uint8Array;
+  /** Who the client has turned out to be. */
+  username?: string;
+}
+
+/**
+ * Why a message did not reach a client: its queue was full, it was not reading (QoS 0), the message's lifetime passed,
+ * the client does not accept packets of that size, or its session ended while messages were waiting.
+ */
+export type DropReason = "queue-full" | "slow-consumer" | "expired" | "packet-too-large" | "session-ended";
+
+/**
+ * Something that the broker asks or tells on its way: a plain object with any of these methods.
+ *
+ * Hooks run in the order in which they were added. A method that returns a promise is waited for; meanwhile nothing more
+ * is read from that client, so its packets keep their order. An error in a deciding method (`onConnect`,
+ * `onAuthenticate`, `onSubscribe`, `onPublish`, `onPublishReceived`) refuses what the client asked for, with the reason
+ * code of a `ReasonCodeError` or 0x80; an error anywhere else is logged and does not reach the client.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Hook } from "@hookmq/broker";
+ *
+ * const greeter: Hook = {
+ *   id: "greeter",
+ *   onConnected: (client) => console.log(`${client.clientId} is here`),
+ * };
+ * const broker = new Broker();
+ * await broker.use(greeter);
+ * await broker.close();
+ * ```
+ */
+export interface Hook {
+  /** A name for logs and for `broker.remove`; one broker holds only one hook with it. */
+  readonly id: string;
+  /** Called when the hook is added; the hook is in use once it has settled. An error keeps it out. */
+  init?(context: HookContext): MaybePromise<void>;
+  /** Called when the hook is removed or the broker closes. */
+  stop?(): MaybePromise<void>;
+
+  /** Decides whether a client may connect: throw a `ReasonCodeError` to refuse. */
+  onConnect?(client: ClientInfo, packet: ConnectPacket): MaybePromise<void>;
+  /**
+   * Takes a step of an MQTT 5 enhanced authentication. Return `undefined` if the method is not one of yours; if that is
+   * so for all hooks, the client is refused with 0x8C. It comes after `onConnect`.
+   */
+  onAuthenticate?(client: ClientInfo, exchange: AuthExchange): MaybePromise<AuthStep | undefined>;
+  /** A client is connected: its CONNACK has been sent. */
+  onConnected?(client: ClientInfo): MaybePromise<void>;
+  /** A connection is over. `error` says why, unless the client said goodbye. */
+  onDisconnect?(client: ClientInfo, error?: Error): MaybePromise<void>;
+
+  /**
+   * Decides about subscriptions: what is left in the returned list is granted, in the form that it has there; the rest is
+   * refused with 0x87. Throw to refuse all.
+   */
+  onSubscribe?(client: ClientInfo, subscriptions: SubscriptionRequest[]): MaybePromise<SubscriptionRequest[]>;
+  /** A client gives subscriptions up. */
+  onUnsubscribe?(client: ClientInfo, topicFilters: string[]): MaybePromise<void>;
+  /** Decides whether a client may publish a message: throw to refuse. */
+  onPublish?(client: ClientInfo, packet: PublishPacket): MaybePromise<void>;
+  /** Decides whether a client may be sent messages on a topic; asked for every message and every receiver. */
+  canRead?(client: ClientInfo, topic: string): MaybePromise<boolean>;
+
+  /** Changes a message that has been authorised, by returning another packet, or refuses it by throwing. */
+  onPublishReceived?(client: ClientInfo, packet: PublishPacket): MaybePromise<PublishPacket | void>;
+  /** Changes a message for one receiver, by returning another packet. */
+  onPublishDeliver?(subscriber: ClientInfo, packet: PublishPacket): MaybePromise<PublishPacket | void>;
+  /** Changes a will before it is published, by returning another packet. */
+  onWillPublish?(clientId: string, will: PublishPacket): MaybePromise<PublishPacket | void>;
+  /** A message will not reach a client. Not called for QoS 0 messages to a client that is not connected. */
+  onMessageDropped?(clientId: string, packet: PublishPacket, reason: DropReason): void;
+
+  /** A client has got a new session. */
+  onSessionCreated?(client: ClientInfo): MaybePromise<void>;
+  /** A client has come back to its session. */
+  onSessionResumed?(client: ClientInfo): MaybePromise<void>;
+  /** A session has expired, or was thrown away by its client. */
+  onSessionEnded?(clientId: string): MaybePromise<void>;
+
+  /**
+   * Stores a topic's retained message; an empty payload deletes it. The publisher's acknowledgement waits for the promise.
+   * The packet is the hook's to keep.
+   */
+  storeRetained?(topic: string, packet: PublishPacket): MaybePromise<void>;
+  /**
+   * The retained messages whose topics match a filter. If a hook has this method, its answer is sent to new subscribers
+   * instead of what the broker itself remembers.
+   */
+  getRetained?(topicFilter: string): MaybePromise<PublishPacket[]>;
+}
+
+/** The methods of a hook that the broker calls on events. */
+export type HookEvent = Exclude<keyof Hook, "id" | "init" | "stop">;
+
+/** A hook that has the method `E`. */
+export type HookWith<E extends HookEvent> = Hook & Required<Pick<Hook, E>>;
+
+const events = [
+  "onConnect",
+  "onAuthenticate",
+  "onConnected",
+  "onDisconnect",
+  "onSubscribe",
+  "onUnsubscribe",
+  "onPublish",
+  "canRead",
+  "onPublishReceived",
+  "onPublishDeliver",
+  "onWillPublish",
+  "onMessageDropped",
+  "onSessionCreated",
+  "onSessionResumed",
+  "onSessionEnded",
+  "storeRetained",
+  "getRetained",
+] as const satisfies readonly HookEvent[];
+
+type HookLists = { readonly [E in HookEvent]: HookWith<E>[] };
+
+/** The hooks of a broker: one list per event, so that an event that nobody handles costs one look at a length. */
+export class HookChain {
+  readonly #hooks: Hook[] = [];
+  /** For each event the hooks that handle it, in the order in which they were added. */
+  readonly on: HookLists = Object.fromEntries(events.map((event) => [event, []])) as unknown as HookLists;
+
+  /** All hooks, in the order in which they were added. */
+  get all(): readonly Hook[] {
+    return this.#hooks;
+  }
+
+  /** Adds a hook behind the others. @throws {TypeError} If there is one with this id already. */
+  add(hook: Hook): void {
+    if (this.find(hook.id) !== undefined) throw new TypeError(`there is a hook with the id "${hook.id}" already`);
+    this.#hooks.push(hook);
+    this.#sort();
+  }
+
+  remove(hook: Hook): void {
+    const index = this.#hooks.indexOf(hook);
+    if (index !== -1) this.#hooks.splice(index, 1);
+    this.#sort();
+  }
+
+  find(id: string): Hook | undefined {
+    return this.#hooks.find((hook) => hook.id === id);
+  }
+
+  #sort(): void {
+    for (const event of events) {
+      const list: Hook[] = this.on[event];
+      list.splice(0, list.length, ...this.#hooks.filter((hook) => typeof hook[event] === "function"));
+    }
+  }
+}

@@ -1,0 +1,89 @@
+/** What the broker lets its clients use. Every limit has a default that suits a machine with a gigabyte of memory. */
+export interface Limits {
+  /** Connections at one time; one more is closed at once. Default 100,000. */
+  connections: number;
+  /** Connections at one time from one remote address. Default: no limit of its own. */
+  connectionsPerAddress: number;
+  /** Time from the connection to the end of CONNECT and authentication, in seconds. Default 10. */
+  connectTimeout: number;
+  /** Largest packet accepted, in bytes with its fixed header. Default 16,777,216 (16 MiB); at most 268,435,460. */
+  packetSize: number;
+  /** Longest client identifier, in bytes of UTF-8. Default 1,024. */
+  clientIdLength: number;
+  /** Longest topic name or filter, in bytes of UTF-8. Default 65,535, the protocol's own. */
+  topicLength: number;
+  /** Most levels (`/`-separated parts) of a topic name or filter. Default 200. */
+  topicLevels: number;
+  /** Subscriptions of one session. Default 10,000. */
+  subscriptions: number;
+  /** QoS 1 and 2 messages from one client that are not acknowledged yet: the broker's Receive Maximum. Default 1,024. */
+  receiveMaximum: number;
+  /** QoS 1 and 2 messages to one client that are not acknowledged yet; a client can ask for less. Default 1,024. */
+  inflight: number;
+  /** Messages that wait for one client. Default 10,000. */
+  queueMessages: number;
+  /** Bytes of messages that wait for one client. Default 67,108,864 (64 MiB). */
+  queueBytes: number;
+  /**
+   * Bytes that wait to be written to one connection; past it QoS 0 messages are dropped and others wait in the session's
+   * queue. Default 4,194,304 (4 MiB).
+   */
+  outboundBytes: number;
+  /** Highest topic alias that a client may use. Default 256; 0 switches aliases from clients off. */
+  topicAliasMaximum: number;
+  /** User properties in one packet. Default 1,000. */
+  userProperties: number;
+  /** Topics with a retained message; a new one is refused past it. Default 1,000,000. */
+  retainedMessages: number;
+}
+
+/** The limits of a broker that is told nothing else. */
+export const defaultLimits: Readonly<Limits> = {
+  connections: 100_000,
+  connectionsPerAddress: Infinity,
+  connectTimeout: 10,
+  packetSize: 16 * 1024 * 1024,
+  clientIdLength: 1024,
+  topicLength: 65_535,
+  topicLevels: 200,
+  subscriptions: 10_000,
+  receiveMaximum: 1024,
+  inflight: 1024,
+  queueMessages: 10_000,
+  queueBytes: 64 * 1024 * 1024,
+  outboundBytes: 4 * 1024 * 1024,
+  topicAliasMaximum: 256,
+  userProperties: 1000,
+  retainedMessages: 1_000_000,
+};
+
+/** The least and the most that a limit may be, where that is not 1 and infinity. */
+const ranges: Partial<Record<keyof Limits, readonly [least: number, most: number]>> = {
+  packetSize: [64, 268_435_460],
+  topicLength: [1, 65_535],
+  receiveMaximum: [1, 65_535],
+  inflight: [1, 65_535],
+  topicAliasMaximum: [0, 65_535],
+  queueMessages: [0, Infinity],
+  queueBytes: [0, Infinity],
+  userProperties: [0, Infinity],
+  retainedMessages: [0, Infinity],
+};
+
+/**
+ * The default limits with some of them changed.
+ *
+ * @throws {RangeError} If a limit does not exist or is out of its range.
+ */
+export function resolveLimits(changes: Partial<Limits> = {}): Limits {
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined) continue;
+    if (!(name in defaultLimits)) throw new RangeError(`limits.${name} does not exist`);
+    const [least, most] = ranges[name as keyof Limits] ?? [1, Infinity];
+    if (typeof value !== "number" || !(value >= least && value <= most)) {
+      throw new RangeError(`limits.${name} is ${value}; it must be a number from ${least} to ${most}`);
+    }
+  }
+  const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+  return { ...defaultLimits, ...given };
+}

@@ -1,0 +1,220 @@
+import type { Qos } from "../codec/packet.ts";
+import {
+  encodePublishFrame,
+  type PublishFrame,
+  type PublishHeader,
+  type PublishPacket,
+  type PublishProperties,
+} from "../codec/publish.ts";
+import type { Slab } from "./slab.ts";
+import type { Topic } from "./topics/topic_cache.ts";
+
+/** How a receiver is told the topic: by its name, by its name and an alias for the next time, or by that alias alone. */
+export type TopicForm = "name" | "nameAndAlias" | "alias";
+
+const noBytes = new Uint8Array(0);
+
+/**
+ * A message on its way through the broker, shared by everyone who gets it.
+ *
+ * It lives on the bytes in which it came: those that a subscriber of the same protocol level and QoS gets are these,
+ * with the header and the packet identifier rewritten. Until `own` is called they lie in a read buffer, which is used
+ * again as soon as the publisher's next packet is looked at.
+ */
+export class Message implements PublishFrame {
+  readonly topic: Topic;
+  readonly qos: Qos;
+  /** Whether it was published to be retained. */
+  readonly retain: boolean;
+  /** MQTT 5 properties; none that belong to one connection only, such as a topic alias. */
+  readonly properties: PublishProperties | undefined;
+  /** The client that published it, for "no local"; `undefined` if that was the embedding program. */
+  readonly publisherId: string | undefined;
+  /** When it was received, in milliseconds since 1970; 0 if it never expires, since nobody asks then. */
+  readonly receivedAt: number;
+
+  bytes: Uint8Array;
+  readonly packetIdOffset: number;
+  readonly topicAliasOffset = -1;
+  readonly payloadStart: number;
+
+  /** Whether `bytes` is at MQTT 5's form. */
+  readonly #mqtt5: boolean;
+  /** Whether `bytes` can be sent on: not if they name the topic by the publisher's alias. */
+  readonly #forwardable: boolean;
+  #owned: boolean;
+  #variants: Map<string, PublishFrame> | undefined = undefined;
+
+  private constructor(
+    topic: Topic,
+    fields: { qos: Qos; retain: boolean; properties: PublishProperties | undefined },
+    publisherId: string | undefined,
+    frame: { bytes: Uint8Array; packetIdOffset: number; payloadStart: number },
+    mqtt5: boolean,
+    forwardable: boolean,
+    owned: boolean,
+  ) {
+    this.topic = topic;
+    this.qos = fields.qos;
+    this.retain = fields.retain;
+    this.properties = fields.properties;
+    this.publisherId = publisherId;
+    this.receivedAt = fields.properties?.messageExpiryInterval === undefined ? 0 : Date.now();
+    this.bytes = frame.bytes;
+    this.packetIdOffset = frame.packetIdOffset;
+    this.payloadStart = frame.payloadStart;
+    this.#mqtt5 = mqtt5;
+    this.#forwardable = forwardable;
+    this.#owned = owned;
+  }
+
+  /** A message on the bytes in which a client sent it: `bytes` is its PUBLISH, and `header` has been read from `frameStart` on. */
+  static received(
+    topic: Topic,
+    header: PublishHeader,
+    bytes: Uint8Array,
+    frameStart: number,
+    mqtt5: boolean,
+    publisherId: string,
+  ): Message {
+    const aliased = header.properties?.topicAlias !== undefined;
+    return new Message(
+      topic,
+      {
+        qos: header.qos,
+        retain: header.retain,
+        properties: aliased ? withoutAlias(header.properties!) : header.properties,
+      },
+      publisherId,
+      {
+        bytes,
+        packetIdOffset: header.qos > 0 ? header.topicEnd - frameStart : -1,
+        payloadStart: header.payloadStart - frameStart,
+      },
+      mqtt5,
+      !aliased,
+      false,
+    );
+  }
+
+  /**
+   * A message from a packet: a will, one from the embedding program, or one that a hook has changed.
+   *
+   * @throws {RangeError} If a property has a value that MQTT cannot carry.
+   */
+  static from(topic: Topic, packet: Omit<PublishPacket, "type" | "topic" | "dup">, publisherId?: string): Message {
+    const properties = packet.properties === undefined ? undefined : withoutAlias(packet.properties);
+    const frame = encodePublishFrame({
+      topic: topic.bytes,
+      payload: packet.payload,
+      qos: packet.qos,
+      retain: false,
+      dup: false,
+      packetId: 0,
+      properties,
+    }, 5);
+    return new Message(
+      topic,
+      { qos: packet.qos, retain: packet.retain, properties },
+      publisherId,
+      frame,
+      true,
+      true,
+      true,
+    );
+  }
+
+  /** A view of the payload. */
+  get payload(): Uint8Array {
+    return this.bytes.subarray(this.payloadStart);
+  }
+
+  /** How much memory it takes while it waits, roughly, in bytes. */
+  get size(): number {
+    return this.bytes.length + 256;
+  }
+
+  /** The message as hooks see it, in a new object. */
+  toPacket(qos: Qos = this.qos, retain: boolean = this.retain): PublishPacket {
+    const packet: PublishPacket = {
+      type: "publish",
+      topic: this.topic.name,
+      payload: this.payload,
+      qos,
+      retain,
+      dup: false,
+    };
+    if (this.properties !== undefined) packet.properties = this.properties;
+    return packet;
+  }
+
+  /** Makes the message independent of the read buffer. Whoever keeps it calls this first. */
+  own(slab: Slab): void {
+    if (this.#owned) return;
+    this.bytes = slab.copy(this.bytes);
+    this.#owned = true;
+  }
+
+  /** Whether its lifetime has passed [MQTT-3.3.2-5]. */
+  get expired(): boolean {
+    return this.receivedAt !== 0 && this.remainingSeconds === 0;
+  }
+
+  /** What is left of its lifetime, in whole seconds [MQTT-3.3.2-6]; infinite if it has no message expiry interval. */
+  get remainingSeconds(): number {
+    if (this.receivedAt === 0) return Infinity;
+    const waited = Math.floor((Date.now() - this.receivedAt) / 1000);
+    return Math.max(0, this.properties!.messageExpiryInterval! - waited);
+  }
+
+  /**
+   * The bytes for one kind of receiver, encoded once however many of that kind there are. Flags, packet identifier and
+   * topic alias are still to be written into the copy that goes out.
+   *
+   * @param mqtt5 Whether the receiver speaks MQTT 5.
+   * @param identified Whether it gets a packet identifier, that is, the QoS is 1 or 2.
+   * @param identifiers The subscriptions that it is sent for.
+   */
+  encoded(
+    mqtt5: boolean,
+    identified: boolean,
+    identifiers: readonly number[] | undefined,
+    topicForm: TopicForm,
+  ): PublishFrame {
+    const remaining = this.receivedAt === 0 ? undefined : this.remainingSeconds;
+    const asReceived = mqtt5 === this.#mqtt5 && identified === (this.packetIdOffset !== -1) && this.#forwardable &&
+      (!mqtt5 || (identifiers === undefined && topicForm === "name" &&
+        remaining === this.properties?.messageExpiryInterval));
+    if (asReceived) return this;
+    const key = mqtt5 ? `5 ${identified} ${topicForm} ${identifiers} ${remaining}` : `4 ${identified}`;
+    const known = this.#variants?.get(key);
+    if (known !== undefined) return known;
+    const frame = encodePublishFrame({
+      topic: topicForm === "alias" ? noBytes : this.topic.bytes,
+      payload: this.payload,
+      qos: identified ? 1 : 0,
+      retain: false,
+      dup: false,
+      packetId: 0,
+      properties: mqtt5 ? this.#propertiesFor(identifiers, topicForm, remaining) : undefined,
+    }, mqtt5 ? 5 : 4);
+    (this.#variants ??= new Map()).set(key, frame);
+    return frame;
+  }
+
+  #propertiesFor(
+    identifiers: readonly number[] | undefined,
+    topicForm: TopicForm,
+    remaining: number | undefined,
+  ): PublishProperties {
+    const properties: PublishProperties = { ...this.properties };
+    if (remaining !== undefined) properties.messageExpiryInterval = remaining;
+    if (identifiers !== undefined) properties.subscriptionIdentifiers = [...identifiers];
+    if (topicForm !== "name") properties.topicAlias = 1;
+    return properties;
+  }
+}
+
+function withoutAlias({ topicAlias: _alias, ...properties }: PublishProperties): PublishProperties {
+  return properties;
+}

@@ -1,0 +1,116 @@
+import type { BufferPool } from "./buffer_pool.ts";
+import type { Transport } from "./transport.ts";
+
+/** The first buffer of a connection that has something to say, in bytes. */
+const FIRST_BUFFER = 4096;
+/** A collecting buffer grows up to this; what comes then starts another one. */
+const LARGEST_BUFFER = 256 * 1024;
+
+/** What a connection has to write: collected while a write is under way, then written at once. */
+export class Outbound {
+  /** Holds what `reserve` has set aside. */
+  buffer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #length = 0;
+  /** Full buffers, and payloads of their own, that go out before `buffer`. */
+  #segments: { bytes: Uint8Array; pooled: Uint8Array<ArrayBuffer> | undefined }[] = [];
+  /** Bytes that are not handed over to the transport yet. */
+  pending = 0;
+
+  readonly #transport: Transport;
+  readonly #pool: BufferPool;
+  readonly #onWritten: (bytes: number) => void;
+  readonly #onError: (error: Error) => void;
+  #writing: Promise<void> | undefined;
+
+  /** `onWritten` is told of every write that is done, `onError` of the first that fails; nothing is written after that. */
+  constructor(
+    transport: Transport,
+    pool: BufferPool,
+    onWritten: (bytes: number) => void,
+    onError: (error: Error) => void,
+  ) {
+    this.#transport = transport;
+    this.#pool = pool;
+    this.#onWritten = onWritten;
+    this.#onError = onError;
+  }
+
+  /** Sets `size` bytes aside at the end of `buffer` and returns where they begin. The caller fills them in at once. */
+  reserve(size: number): number {
+    const offset = this.#length;
+    const length = offset + size;
+    this.pending += size;
+    if (length > this.buffer.length) return this.#reserveElsewhere(size);
+    this.#length = length;
+    return offset;
+  }
+
+  /** Adds a copy of these bytes. */
+  write(bytes: Uint8Array): void {
+    const offset = this.reserve(bytes.length);
+    this.buffer.set(bytes, offset);
+  }
+
+  /** Adds these bytes themselves: they must never change. For what is too large to be worth a copy. */
+  writeShared(bytes: Uint8Array): void {
+    this.#seal();
+    this.#segments.push({ bytes, pooled: undefined });
+    this.pending += bytes.length;
+  }
+
+  /** Writes what has been collected, unless a write is under way, which then goes on with it. */
+  flush(): void {
+    if (this.#writing !== undefined || this.pending === 0) return;
+    this.#writing = this.#writeAll();
+  }
+
+  /** Resolves when everything is written, or cannot be. */
+  async flushed(): Promise<void> {
+    this.flush();
+    await this.#writing;
+  }
+
+  #reserveElsewhere(size: number): number {
+    const grown = 2 * this.buffer.length;
+    if (this.#length + size <= LARGEST_BUFFER) {
+      const larger = this.#pool.take(Math.max(this.#length + size, grown, FIRST_BUFFER));
+      larger.set(this.buffer.subarray(0, this.#length));
+      if (this.buffer.length > 0) this.#pool.give(this.buffer);
+      this.buffer = larger;
+    } else {
+      this.#seal();
+      this.buffer = this.#pool.take(Math.max(size, Math.min(grown, LARGEST_BUFFER)));
+    }
+    const offset = this.#length;
+    this.#length += size;
+    return offset;
+  }
+
+  #seal(): void {
+    if (this.#length > 0) {
+      this.#segments.push({ bytes: this.buffer.subarray(0, this.#length), pooled: this.buffer });
+      this.buffer = new Uint8Array(0);
+      this.#length = 0;
+    }
+  }
+
+  async #writeAll(): Promise<void> {
+    try {
+      while (this.pending > 0) {
+        this.#seal();
+        const segments = this.#segments;
+        this.#segments = [];
+        for (const { bytes, pooled } of segments) {
+          await this.#transport.write(bytes);
+          if (pooled !== undefined) this.#pool.give(pooled);
+          this.pending -= bytes.length;
+          this.#onWritten(bytes.length);
+        }
+      }
+    } catch (error) {
+      this.#onError(error as Error);
+      return; // `#writing` stays set: whatever is added from now on has nowhere to go.
+    }
+    this.#writing = undefined;
+  }
+}

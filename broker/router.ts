@@ -1,0 +1,130 @@
+import type { BrokerContext } from "./broker_context.ts";
+import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
+import { Message } from "./message.ts";
+import { Session } from "./session.ts";
+import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
+import type { Delivery, Matches, Subscription } from "./topics/subscription_tree.ts";
+import type { Topic } from "./topics/topic_cache.ts";
+
+/** Brings one message to everybody who gets it. */
+export class Router {
+  readonly #context: BrokerContext;
+
+  constructor(context: BrokerContext) {
+    this.#context = context;
+  }
+
+  /** Delivers a message to all its subscribers. Returns whether there are any. */
+  route(message: Message): MaybePromise<boolean> {
+    const { deliveries, groups } = this.#matches(message.topic);
+    let pending: Promise<void>[] | undefined;
+    for (let index = 0; index < deliveries.length; index++) {
+      const delivery = termsFor(deliveries[index], message);
+      const delivered = delivery && this.deliver(message, delivery);
+      if (isPromise(delivered)) (pending ??= []).push(delivered);
+    }
+    for (let index = 0; index < groups.length; index++) {
+      const delivered = this.#deliverShared(message, groups[index]);
+      if (isPromise(delivered)) (pending ??= []).push(delivered);
+    }
+    const matched = deliveries.length + groups.length > 0;
+    return pending === undefined ? matched : Promise.all(pending).then(() => matched);
+  }
+
+  /** Delivers a message to one subscriber, if the hooks let it. */
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup): MaybePromise<void> {
+    const { subscriber } = delivery;
+    if (!this.#filtered || !(subscriber instanceof Session)) return subscriber.deliver(message, delivery, group);
+    return then(this.#filter(message, subscriber), (filtered) => {
+      if (filtered !== undefined) subscriber.deliver(filtered, delivery, group);
+    });
+  }
+
+  /** Sends a new subscriber the retained messages that match its filter. */
+  deliverRetained(session: Session, subscription: Subscription): MaybePromise<void> {
+    return then(this.#context.retained.match(subscription.topicFilter), (matches) =>
+      then(
+        forEachInTurn(matches, ({ message, current }) => {
+          const terms = termsFor(subscription, message);
+          if (terms === undefined) return;
+          if (!this.#filtered) return session.deliverRetained(message, terms, current);
+          return then(this.#filter(message, session), (filtered) => {
+            if (filtered !== undefined) session.deliverRetained(filtered, terms, current);
+          });
+        }),
+        () => session.drain(),
+      ));
+  }
+
+  #matches(topic: Topic): Matches {
+    const { subscriptions } = this.#context;
+    if (topic.matches === undefined || topic.matchesVersion !== subscriptions.version) {
+      topic.matches = subscriptions.match(topic.name);
+      topic.matchesVersion = subscriptions.version;
+    }
+    return topic.matches;
+  }
+
+  #deliverShared(message: Message, group: SharedGroup): MaybePromise<void> {
+    // Nothing at QoS 0 waits for a client that is not there.
+    const member = group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy);
+    if (member !== undefined) return this.deliver(message, member, group);
+  }
+
+  get #filtered(): boolean {
+    const { canRead, onPublishDeliver } = this.#context.hooks.on;
+    return canRead.length > 0 || onPublishDeliver.length > 0;
+  }
+
+  /** The message as the hooks let this session have it; `undefined` if they don't. A hook that fails keeps it back. */
+  #filter(message: Message, session: Session): MaybePromise<Message | undefined> {
+    return recover<Message | undefined>(
+      () =>
+        then(
+          this.#mayRead(message, session),
+          (allowed) => allowed ? this.#transform(message, session) : undefined,
+        ),
+      (error) => {
+        this.#context.logger.error("a hook failed on a message on {topic} for {clientId}: {error}", {
+          topic: message.topic.name,
+          clientId: session.clientId,
+          error,
+        });
+        return undefined;
+      },
+    );
+  }
+
+  #mayRead(message: Message, session: Session, from = 0): MaybePromise<boolean> {
+    const { canRead } = this.#context.hooks.on;
+    for (let index = from; index < canRead.length; index++) {
+      const allowed = canRead[index].canRead(session.info, message.topic.name);
+      if (isPromise(allowed)) return allowed.then((value) => value && this.#mayRead(message, session, index + 1));
+      if (!allowed) return false;
+    }
+    return true;
+  }
+
+  #transform(message: Message, session: Session): MaybePromise<Message> {
+    const { onPublishDeliver } = this.#context.hooks.on;
+    if (onPublishDeliver.length === 0) return message;
+    const original = message.toPacket();
+    let packet = original;
+    return then(
+      forEachInTurn(onPublishDeliver, (hook) =>
+        then(hook.onPublishDeliver(session.info, packet), (changed) => {
+          packet = changed ?? packet;
+        })),
+      () => {
+        if (packet === original) return message;
+        return Message.from(this.#context.topics.named(packet.topic), packet, message.publisherId);
+      },
+    );
+  }
+}
+
+/** On what terms the message goes to this subscriber, who may be its publisher [MQTT-3.8.3-3]. */
+function termsFor(delivery: Delivery, message: Message): Delivery | undefined {
+  if (!delivery.noLocal || message.publisherId === undefined) return delivery;
+  return message.publisherId === delivery.subscriber.clientId ? delivery.own : delivery;
+}

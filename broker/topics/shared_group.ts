@@ -1,0 +1,68 @@
+import type { Subscriber, Subscription } from "./subscription_tree.ts";
+
+/** How well a subscriber can take a message right now: the group prefers the highest. */
+export const Readiness = {
+  /** It is not connected; QoS 1 and 2 messages would wait for it. */
+  Offline: 0,
+  /** It is connected, but has as much unacknowledged or unwritten as it may have. */
+  Busy: 1,
+  /** It would be sent the message at once. */
+  Ready: 2,
+} as const;
+
+/** One of the values of {@linkcode Readiness}. */
+export type Readiness = (typeof Readiness)[keyof typeof Readiness];
+
+/**
+ * The members of a shared subscription, of whom one gets each message (MQTT 5.0 section 4.8.2): in turn, among those who
+ * can take it best.
+ */
+export class SharedGroup {
+  #members: Subscription[] = [];
+  #next = 0;
+
+  get size(): number {
+    return this.#members.length;
+  }
+
+  /** Adds a member, or replaces its subscription. Returns whether it is new. */
+  add(subscription: Subscription): boolean {
+    const index = this.#indexOf(subscription.subscriber);
+    if (index === -1) this.#members.push(subscription);
+    else this.#members[index] = subscription;
+    return index === -1;
+  }
+
+  /** Returns whether it was a member. */
+  remove(subscriber: Subscriber): boolean {
+    const index = this.#indexOf(subscriber);
+    if (index === -1) return false;
+    this.#members.splice(index, 1);
+    if (this.#next > index) this.#next -= 1;
+    return true;
+  }
+
+  /** Whose turn it is; `undefined` if no member, other than `except`, is at least as ready as `least`. */
+  choose(least: Readiness, except?: Subscriber): Subscription | undefined {
+    let best: Subscription | undefined;
+    let bestReadiness = least - 1;
+    let bestIndex = 0;
+    for (let step = 0; step < this.#members.length; step++) {
+      const index = (this.#next + step) % this.#members.length;
+      const member = this.#members[index];
+      if (member.subscriber === except) continue;
+      const ready = member.subscriber.readiness;
+      if (ready <= bestReadiness) continue;
+      best = member;
+      bestReadiness = ready;
+      bestIndex = index;
+      if (ready === Readiness.Ready) break;
+    }
+    if (best !== undefined) this.#next = bestIndex + 1;
+    return best;
+  }
+
+  #indexOf(subscriber: Subscriber): number {
+    return this.#members.findIndex((member) => member.subscriber === subscriber);
+  }
+}

@@ -1,0 +1,121 @@
+import { decodeTopicName } from "../../codec/publish.ts";
+import { PacketError } from "../../codec/errors.ts";
+import { ReasonCode } from "../../codec/reason_code.ts";
+import { encodeUtf8 } from "../../codec/utf8.ts";
+import type { Limits } from "../limits.ts";
+import type { Matches } from "./subscription_tree.ts";
+
+const SLOTS = 1 << 16;
+/** A crafted pile of colliding topics costs this many comparisons a look-up, not more. */
+const LONGEST_PROBE = 16;
+
+/** A topic name that has been seen, with all that is worth remembering about it. */
+export class Topic {
+  readonly name: string;
+  /** The name in UTF-8. */
+  readonly bytes: Uint8Array;
+  /** Who gets a message on this topic, as the subscription tree was at `matchesVersion`. */
+  matches: Matches | undefined = undefined;
+  matchesVersion = -1;
+
+  constructor(name: string, bytes: Uint8Array) {
+    this.name = name;
+    this.bytes = bytes;
+  }
+}
+
+/** The most bytes of topic names, and the most topics, that are remembered before all are forgotten. */
+const MOST_BYTES = 8 * 1024 * 1024;
+const MOST_TOPICS = SLOTS / 2;
+
+/**
+ * Finds a topic by the bytes in which it came, so that a known one is neither decoded nor checked nor matched again.
+ */
+export class TopicCache {
+  readonly #limits: Limits;
+  #slots: (Topic | undefined)[] = [];
+  #count = 0;
+  #bytes = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /**
+   * The topic whose name is `bytes[start, end)`.
+   *
+   * @throws {PacketError} 0x81 or 0x90 if it is not a topic name, 0x90 if it is longer or deeper than the limits allow.
+   */
+  find(bytes: Uint8Array, start: number, end: number): Topic {
+    const home = hash(bytes, start, end) & (SLOTS - 1);
+    for (let probe = 0; probe < LONGEST_PROBE; probe++) {
+      const topic = this.#slots[(home + probe) & (SLOTS - 1)];
+      if (topic === undefined) break;
+      if (equal(topic.bytes, bytes, start, end)) return topic;
+    }
+    const topic = new Topic(decodeTopicName(bytes, start, end), bytes.slice(start, end));
+    this.#check(topic);
+    this.#remember(topic, home);
+    return topic;
+  }
+
+  /**
+   * The topic with this name.
+   *
+   * @throws {PacketError} As `find` does.
+   * @throws {RangeError} If the name is no string that MQTT can carry.
+   */
+  named(name: string): Topic {
+    const bytes = encodeUtf8(name);
+    return this.find(bytes, 0, bytes.length);
+  }
+
+  #check({ name, bytes }: Topic): void {
+    const { topicLength, topicLevels } = this.#limits;
+    if (bytes.length > topicLength) {
+      throw new PacketError(
+        ReasonCode.TopicNameInvalid,
+        `topic name is ${bytes.length} bytes long; at most ${topicLength} are accepted`,
+      );
+    }
+    const levels = name.split("/").length;
+    if (levels > topicLevels) {
+      throw new PacketError(
+        ReasonCode.TopicNameInvalid,
+        `topic name has ${levels} levels; at most ${topicLevels} are accepted`,
+      );
+    }
+  }
+
+  #remember(topic: Topic, home: number): void {
+    if (this.#count >= MOST_TOPICS || this.#bytes + topic.bytes.length > MOST_BYTES) {
+      this.#slots = [];
+      this.#count = 0;
+      this.#bytes = 0;
+    }
+    if (this.#slots.length === 0) this.#slots = new Array(SLOTS).fill(undefined);
+    for (let probe = 0; probe < LONGEST_PROBE; probe++) {
+      const slot = (home + probe) & (SLOTS - 1);
+      if (this.#slots[slot] !== undefined) continue;
+      this.#slots[slot] = topic;
+      this.#count += 1;
+      this.#bytes += topic.bytes.length;
+      return;
+    }
+  }
+}
+
+/** FNV-1a. */
+function hash(bytes: Uint8Array, start: number, end: number): number {
+  let value = 0x811c9dc5 | 0;
+  for (let index = start; index < end; index++) value = Math.imul(value ^ bytes[index], 0x01000193);
+  return value ^ (value >>> 15);
+}
+
+function equal(known: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (known.length !== end - start) return false;
+  for (let index = start; index < end; index++) {
+    if (known[index - start] !== bytes[index]) return false;
+  }
+  return true;
+}

@@ -1,0 +1,42 @@
+import type { PublishPacket, PublishProperties } from "../codec/publish.ts";
+import type { Will } from "../codec/connect.ts";
+import type { BrokerContext } from "./broker_context.ts";
+import { forEachInTurn, type MaybePromise, recover, then } from "./maybe_promise.ts";
+import { Message } from "./message.ts";
+import type { Session } from "./session.ts";
+
+/** Publishes a session's will, if it has one, and forgets it [MQTT-3.1.2-8] [MQTT-3.1.2-10]. Failures are logged. */
+export function publishWill(session: Session, context: BrokerContext): void {
+  const { will, clientId } = session;
+  if (will === undefined) return;
+  session.will = undefined;
+  recover(
+    () =>
+      then(askHooks(will, clientId, context), (packet) => {
+        const message = Message.from(context.topics.named(packet.topic), packet, clientId);
+        return then(message.retain ? context.retained.store(message) : undefined, () =>
+          then(context.router.route(message), () => {}));
+      }),
+    (error) => context.logger.error("the will of {clientId} was not published: {error}", { clientId, error }),
+  );
+}
+
+function askHooks(will: Will, clientId: string, { hooks }: BrokerContext): MaybePromise<PublishPacket> {
+  let packet = toPublish(will);
+  return then(
+    forEachInTurn(hooks.on.onWillPublish, (hook) =>
+      then(hook.onWillPublish(clientId, packet), (changed) => {
+        packet = changed ?? packet;
+      })),
+    () => packet,
+  );
+}
+
+function toPublish({ topic, payload, qos, retain, properties }: Will): PublishPacket {
+  const packet: PublishPacket = { type: "publish", topic, payload, qos, retain, dup: false };
+  if (properties !== undefined) {
+    const { willDelayInterval: _delay, ...rest } = properties;
+    packet.properties = rest satisfies PublishProperties;
+  }
+  return packet;
+}
