@@ -3,6 +3,12 @@ import type { ReasonCode } from "../codec/reason_code.ts";
 import { Fifo } from "./fifo.ts";
 import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 
+/** Who sends the acknowledgements whose turn has come. */
+export interface Acknowledger {
+  /** An error is what kept the message from being stored. */
+  sendOwed(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void;
+}
+
 interface Slot {
   readonly type: AcknowledgementType;
   readonly packetId: number;
@@ -15,26 +21,26 @@ interface Slot {
  * the message has stored it, and in the order in which the packets came, whichever outcome is known first.
  */
 export class AcknowledgementQueue {
-  readonly #slots = new Fifo<Slot>();
-  readonly #send: (type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error) => void;
-  #waiting: { length: number; resolve: () => void } | undefined;
+  /** Missing until an acknowledgement has to wait, which for most clients never happens. */
+  #slots: Fifo<Slot> | undefined = undefined;
+  readonly #acknowledger: Acknowledger;
+  #waiting: { length: number; resolve: () => void } | undefined = undefined;
 
-  /** `send` is given each acknowledgement in turn; an error is what kept a message from being stored. */
-  constructor(send: (type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error) => void) {
-    this.#send = send;
+  constructor(acknowledger: Acknowledger) {
+    this.#acknowledger = acknowledger;
   }
 
   /** How many are owed. */
   get length(): number {
-    return this.#slots.length;
+    return this.#slots?.length ?? 0;
   }
 
   /** Adds an acknowledgement; it is sent at once if nothing is before it and its outcome is there. */
   add(type: AcknowledgementType, packetId: number, outcome: MaybePromise<ReasonCode>): void {
     const known = !isPromise(outcome);
-    if (known && this.#slots.length === 0) return this.#send(type, packetId, outcome);
+    if (known && this.length === 0) return this.#acknowledger.sendOwed(type, packetId, outcome);
     const slot: Slot = { type, packetId, outcome: known ? outcome : undefined };
-    this.#slots.push(slot);
+    (this.#slots ??= new Fifo()).push(slot);
     if (known) return;
     outcome.then(
       (reasonCode) => this.#settle(slot, reasonCode),
@@ -44,17 +50,18 @@ export class AcknowledgementQueue {
 
   /** Resolves when fewer than `length` are owed. */
   shorterThan(length: number): MaybePromise<void> {
-    if (this.#slots.length < length) return;
+    if (this.length < length) return;
     return new Promise((resolve) => this.#waiting = { length, resolve });
   }
 
   #settle(slot: Slot, outcome: ReasonCode | Error): void {
     slot.outcome = outcome;
-    for (let first = this.#slots.peek(); first?.outcome !== undefined; first = this.#slots.peek()) {
-      this.#slots.shift();
-      this.#send(first.type, first.packetId, first.outcome);
+    const slots = this.#slots!;
+    for (let first = slots.peek(); first?.outcome !== undefined; first = slots.peek()) {
+      slots.shift();
+      this.#acknowledger.sendOwed(first.type, first.packetId, first.outcome);
     }
-    if (this.#waiting !== undefined && this.#slots.length < this.#waiting.length) {
+    if (this.#waiting !== undefined && slots.length < this.#waiting.length) {
       this.#waiting.resolve();
       this.#waiting = undefined;
     }

@@ -78,7 +78,6 @@ export interface BrokerStats extends Readonly<Counters> {
 export class Broker implements AsyncDisposable {
   readonly #context: BrokerContext;
   readonly #listeners = new Set<Listener>();
-  readonly #connectionsByAddress = new Map<string, number>();
   #publishing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -150,20 +149,19 @@ export class Broker implements AsyncDisposable {
    * await broker.close();
    * ```
    */
-  async serve(duplex: Duplex, { remoteAddress }: Peer = {}): Promise<void> {
-    const { counters, clients, limits, pool, timers, logger } = this.#context;
+  serve(duplex: Duplex, { remoteAddress }: Peer = {}): Promise<void> {
+    const { counters, connections, pool, logger } = this.#context;
     const transport = transportOf(duplex, pool);
-    if (this.#closing !== undefined || !this.#claimConnection(remoteAddress)) {
+    if (this.#closing !== undefined || !connections.mayOpen(remoteAddress)) {
       counters.connectionsRefused += 1;
       logger.warn("a connection from {remoteAddress} is refused: there are too many", { remoteAddress });
-      return transport.close();
+      transport.close();
+      return Promise.resolve();
     }
     counters.connectionsAccepted += 1;
     const client = new Client(transport, this.#context, remoteAddress);
-    clients.add(client);
-    client.connectTimer = timers.schedule(limits.connectTimeout * 1000, () => client.giveUpWaiting());
-    await client.run();
-    this.#releaseConnection(remoteAddress);
+    connections.add(client);
+    return client.run();
   }
 
   /**
@@ -236,7 +234,7 @@ export class Broker implements AsyncDisposable {
 
   /** What the broker holds and has done, as of now. */
   stats(): BrokerStats {
-    const { counters, clients, sessions, subscriptions, retained } = this.#context;
+    const { counters, connections, sessions, subscriptions, retained } = this.#context;
     let connected = 0;
     let queuedMessages = 0;
     for (const session of sessions) {
@@ -245,7 +243,7 @@ export class Broker implements AsyncDisposable {
     }
     return {
       ...counters,
-      connections: clients.size,
+      connections: connections.size,
       clients: connected,
       sessions: sessions.size,
       subscriptions: subscriptions.size,
@@ -274,9 +272,9 @@ export class Broker implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#context.closing = true;
-    const { clients, hooks, timers, logger } = this.#context;
+    const { connections, hooks, timers, logger } = this.#context;
     for (const listener of this.#listeners) listener.close();
-    await Promise.all([...clients].map((client) => client.shutDown()));
+    await Promise.all([...connections].map((client) => client.shutDown()));
     timers.clear();
     for (const hook of hooks.all.toReversed()) {
       try {
@@ -289,22 +287,5 @@ export class Broker implements AsyncDisposable {
 
   #assertOpen(): void {
     if (this.#closing !== undefined) throw new Error("the broker is closed");
-  }
-
-  #claimConnection(address: string | undefined): boolean {
-    const { clients, limits } = this.#context;
-    if (clients.size >= limits.connections) return false;
-    if (address === undefined) return true;
-    const count = this.#connectionsByAddress.get(address) ?? 0;
-    if (count >= limits.connectionsPerAddress) return false;
-    this.#connectionsByAddress.set(address, count + 1);
-    return true;
-  }
-
-  #releaseConnection(address: string | undefined): void {
-    if (address === undefined) return;
-    const count = this.#connectionsByAddress.get(address)! - 1;
-    if (count === 0) this.#connectionsByAddress.delete(address);
-    else this.#connectionsByAddress.set(address, count);
   }
 }

@@ -1,7 +1,7 @@
 import { PublishHeader } from "../codec/publish.ts";
 import { BufferPool } from "./buffer_pool.ts";
-import type { Client } from "./client.ts";
 import type { Connection, ConnectionContext } from "./connection.ts";
+import { Connections } from "./connections.ts";
 import { type DropReason, HookChain } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
 import type { Logger } from "./logger.ts";
@@ -48,8 +48,7 @@ export class BrokerContext implements ConnectionContext {
   readonly retained = new Retained(this);
   readonly router = new Router(this);
   readonly sessions = new Sessions(this);
-  /** The connections that are open, connected clients and others. */
-  readonly clients = new Set<Client>();
+  readonly connections: Connections;
   /** Filled in by every PUBLISH that arrives, and read before anything else can happen. */
   readonly publishHeader = new PublishHeader();
   readonly counters: Counters = {
@@ -70,6 +69,7 @@ export class BrokerContext implements ConnectionContext {
     this.options = options;
     this.limits = options.limits;
     this.logger = options.logger;
+    this.connections = new Connections(options.limits);
     this.timers = new TimerWheel(options.logger);
     this.topics = new TopicCache(options.limits);
   }

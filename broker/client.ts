@@ -6,7 +6,7 @@ import type { Framer } from "../codec/framer.ts";
 import { type Packet, PacketType, type ProtocolLevel, type Qos } from "../codec/packet.ts";
 import { allowsReason, connectReturnCode, ReasonCode, reasonName } from "../codec/reason_code.ts";
 import type { ConnectPacket } from "../codec/connect.ts";
-import { AcknowledgementQueue } from "./acknowledgement_queue.ts";
+import { AcknowledgementQueue, type Acknowledger } from "./acknowledgement_queue.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import { Connection, type ConnectionEvents } from "./connection.ts";
 import { handleAuth } from "./handlers/auth.ts";
@@ -48,7 +48,7 @@ export interface AuthenticationState {
 }
 
 /** One connection and what MQTT says about it; the session is what outlives it. */
-export class Client implements ConnectionEvents {
+export class Client implements ConnectionEvents, Acknowledger {
   readonly context: BrokerContext;
   readonly connection: Connection;
   readonly remoteAddress: string | undefined;
@@ -60,8 +60,7 @@ export class Client implements ConnectionEvents {
   state: "new" | "authenticating" | "connected" | "closed" = "new";
   readonly acknowledgements: AcknowledgementQueue;
   keepAliveTimer: Timer | undefined = undefined;
-  /** Keeps the connection from waiting for a CONNECT, or for an authentication, for ever. */
-  connectTimer: Timer | undefined = undefined;
+  #connectTimer: Timer | undefined = undefined;
   authentication: AuthenticationState | undefined = undefined;
   /** The authentication method of the CONNECT, which every later AUTH has to name. */
   authenticationMethod: string | undefined = undefined;
@@ -75,7 +74,7 @@ export class Client implements ConnectionEvents {
   /** Whether the client wants reason strings on other packets than CONNACK and DISCONNECT. */
   wantsProblemInformation = true;
   /** What the client calls topics by; index 0 is not used. */
-  readonly receivedAliases: (Topic | undefined)[] = [];
+  receivedAliases: (Topic | undefined)[] | undefined = undefined;
   /** The highest alias that the client understands. */
   topicAliasMaximum = 0;
   #sentAliases: Map<Topic, number> | undefined = undefined;
@@ -87,14 +86,20 @@ export class Client implements ConnectionEvents {
     this.context = context;
     this.remoteAddress = remoteAddress;
     this.connection = new Connection(transport, context, this, context.limits.packetSize);
-    this.acknowledgements = new AcknowledgementQueue((type, packetId, outcome) =>
-      this.#sendOwed(type, packetId, outcome)
-    );
+    this.acknowledgements = new AcknowledgementQueue(this);
   }
 
   /** Speaks with the client until the connection is over. Never rejects. */
   run(): Promise<void> {
+    const { timers, limits } = this.context;
+    this.#connectTimer = timers.schedule(limits.connectTimeout * 1000, () => this.#giveUpWaiting());
     return this.#over = this.connection.run();
+  }
+
+  /** The client has connected, or never will. */
+  stopWaiting(): void {
+    this.context.timers.cancel(this.#connectTimer);
+    this.#connectTimer = undefined;
   }
 
   /** Whether more is waiting to be written than the limits allow. */
@@ -230,14 +235,6 @@ export class Client implements ConnectionEvents {
     this.#finish(new ReasonCodeError(reasonCode, reason));
   }
 
-  /** The client has taken too long to connect. */
-  giveUpWaiting(): void {
-    const { connectTimeout } = this.context.limits;
-    const error = new ReasonCodeError(ReasonCode.UnspecifiedError, `not connected within ${connectTimeout} seconds`);
-    if (this.state === "authenticating") this.refuse(error);
-    else this.#finish(error);
-  }
-
   /** The broker shuts down. Resolves when the connection is over. */
   async shutDown(): Promise<void> {
     this.disconnect(ReasonCode.ServerShuttingDown, "the server shuts down");
@@ -295,9 +292,21 @@ export class Client implements ConnectionEvents {
     }
   }
 
+  onWriteError(error: Error): void {
+    this.connection.close(error);
+  }
+
   onClosed(error?: Error): void {
-    this.context.clients.delete(this);
+    this.context.connections.release(this);
     this.#finish(error ?? new ReasonCodeError(ReasonCode.UnspecifiedError, "the client closed the connection"));
+  }
+
+  /** The client has taken too long to connect. */
+  #giveUpWaiting(): void {
+    const { connectTimeout } = this.context.limits;
+    const error = new ReasonCodeError(ReasonCode.UnspecifiedError, `not connected within ${connectTimeout} seconds`);
+    if (this.state === "authenticating") this.refuse(error);
+    else this.#finish(error);
   }
 
   /** Lets go of everything that belongs to the connection. `error` is missing if the client said goodbye. */
@@ -306,7 +315,7 @@ export class Client implements ConnectionEvents {
     const wasConnected = this.state === "connected";
     this.state = "closed";
     const { timers, logger, hooks, sessions } = this.context;
-    timers.cancel(this.connectTimer);
+    this.stopWaiting();
     timers.cancel(this.keepAliveTimer);
     void this.connection.end();
     logger.debug("{clientId} from {remoteAddress} is gone: {reason}", {
@@ -322,7 +331,7 @@ export class Client implements ConnectionEvents {
   }
 
   /** An acknowledgement whose turn has come. What could not be stored is refused, or left for the client to send again. */
-  #sendOwed(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void {
+  sendOwed(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void {
     if (this.state !== "connected") return;
     if (!(outcome instanceof Error)) return this.acknowledge(type, packetId, outcome);
     const reasonCode = outcome instanceof ReasonCodeError ? outcome.reasonCode : ReasonCode.UnspecifiedError;

@@ -1,7 +1,7 @@
 import { Framer } from "../codec/framer.ts";
 import type { BufferPool } from "./buffer_pool.ts";
 import { isPromise, type MaybePromise } from "./maybe_promise.ts";
-import { Outbound } from "./outbound.ts";
+import { Outbound, type OutboundEvents } from "./outbound.ts";
 import type { Timer, TimerWheel } from "./timer_wheel.ts";
 import type { Transport } from "./transport.ts";
 
@@ -9,15 +9,13 @@ import type { Transport } from "./transport.ts";
 const LINGER = 2000;
 
 /** What a connection reports to whoever speaks the protocol on it. */
-export interface ConnectionEvents {
+export interface ConnectionEvents extends OutboundEvents {
   /** A packet has arrived, in the framer's current position. Reading goes on when the promise, if any, has settled. */
   onPacket(framer: Framer): MaybePromise<void>;
   /** The bytes are no packets, or `onPacket` has failed. */
   onError(error: Error): void;
   /** So many bytes have been read. */
   onRead(bytes: number): void;
-  /** So many bytes have been written. */
-  onWritten(bytes: number): void;
   /** The connection is over. `error` says why, unless the peer closed it or `end` did. Called exactly once. */
   onClosed(error?: Error): void;
 }
@@ -53,12 +51,7 @@ export class Connection {
     this.#events = events;
     this.framer = new Framer(maximumPacketSize);
     this.lastPacketAt = context.timers.now;
-    this.outbound = new Outbound(
-      transport,
-      context.pool,
-      (bytes) => events.onWritten(bytes),
-      (error) => this.close(error),
-    );
+    this.outbound = new Outbound(transport, context.pool, events);
   }
 
   get open(): boolean {
@@ -70,10 +63,14 @@ export class Connection {
     let failure: Error | undefined;
     try {
       for (;;) {
-        const chunk = await this.#transport.read();
-        if (chunk === null) break;
+        const length = await this.#transport.read();
+        if (length === null) break;
         // What a peer sends while it is being disconnected is read, so that it sees the last packet and not a reset.
-        if (this.#state === "open") await this.#take(chunk);
+        if (this.#state !== "open") continue;
+        this.#events.onRead(length);
+        this.framer.push(this.#transport.received(length));
+        const pending = this.#handOn();
+        if (pending !== undefined) await pending;
       }
       if (this.#state === "open") await this.outbound.flushed();
     } catch (error) {
@@ -115,24 +112,29 @@ export class Connection {
     this.#events.onClosed(error);
   }
 
-  /** Hands on every packet that is complete with this chunk. */
-  async #take(chunk: Uint8Array): Promise<void> {
+  /** Hands on every packet that is complete by now. Returns a promise only if one of them has to be waited for. */
+  #handOn(): Promise<void> | undefined {
     const { framer } = this;
-    this.#events.onRead(chunk.length);
     try {
-      framer.push(chunk);
       while (this.#state === "open" && framer.next()) {
         this.lastPacketAt = this.#context.timers.now;
         const pending = this.#events.onPacket(framer);
-        if (isPromise(pending)) {
-          this.busy = true;
-          await pending;
-          this.busy = false;
-        }
+        if (isPromise(pending)) return this.#handOnAfter(pending);
       }
     } catch (error) {
-      this.busy = false;
       this.#events.onError(error as Error);
     }
+    return undefined;
+  }
+
+  async #handOnAfter(pending: Promise<void>): Promise<void> {
+    this.busy = true;
+    try {
+      await pending;
+    } catch (error) {
+      this.#events.onError(error as Error);
+    }
+    this.busy = false;
+    await this.#handOn();
   }
 }

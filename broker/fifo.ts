@@ -29,6 +29,11 @@ export class Fifo<T> {
     return item;
   }
 
+  clear(): void {
+    this.#items = [];
+    this.#head = 0;
+  }
+
   /** Takes out every item for which `keep` is false, and returns those. */
   retain(keep: (item: T) => boolean): T[] {
     const kept: T[] = [];

@@ -20,8 +20,8 @@ export interface ClientInfo {
   readonly cleanStart: boolean;
   /** The keep alive that holds, in seconds; 0 for none. */
   readonly keepAlive: number;
-  /** When its CONNECT arrived. */
-  readonly connectedAt: Date;
+  /** When its CONNECT arrived, in milliseconds since 1970. */
+  readonly connectedAt: number;
 }
 
 /** What a hook gets when it is added. */

@@ -6,10 +6,20 @@ const FIRST_BUFFER = 4096;
 /** A collecting buffer grows up to this; what comes then starts another one. */
 const LARGEST_BUFFER = 256 * 1024;
 
+const noBytes = new Uint8Array(0);
+
+/** What becomes of what was collected. */
+export interface OutboundEvents {
+  /** So many bytes have been written. */
+  onWritten(bytes: number): void;
+  /** Writing has failed; nothing is written any more. */
+  onWriteError(error: Error): void;
+}
+
 /** What a connection has to write: collected while a write is under way, then written at once. */
 export class Outbound {
   /** Holds what `reserve` has set aside. */
-  buffer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  buffer: Uint8Array<ArrayBuffer> = noBytes;
   #length = 0;
   /** Full buffers, and payloads of their own, that go out before `buffer`. */
   #segments: { bytes: Uint8Array; pooled: Uint8Array<ArrayBuffer> | undefined }[] = [];
@@ -18,21 +28,13 @@ export class Outbound {
 
   readonly #transport: Transport;
   readonly #pool: BufferPool;
-  readonly #onWritten: (bytes: number) => void;
-  readonly #onError: (error: Error) => void;
+  readonly #events: OutboundEvents;
   #writing: Promise<void> | undefined;
 
-  /** `onWritten` is told of every write that is done, `onError` of the first that fails; nothing is written after that. */
-  constructor(
-    transport: Transport,
-    pool: BufferPool,
-    onWritten: (bytes: number) => void,
-    onError: (error: Error) => void,
-  ) {
+  constructor(transport: Transport, pool: BufferPool, events: OutboundEvents) {
     this.#transport = transport;
     this.#pool = pool;
-    this.#onWritten = onWritten;
-    this.#onError = onError;
+    this.#events = events;
   }
 
   /** Sets `size` bytes aside at the end of `buffer` and returns where they begin. The caller fills them in at once. */
@@ -89,7 +91,7 @@ export class Outbound {
   #seal(): void {
     if (this.#length > 0) {
       this.#segments.push({ bytes: this.buffer.subarray(0, this.#length), pooled: this.buffer });
-      this.buffer = new Uint8Array(0);
+      this.buffer = noBytes;
       this.#length = 0;
     }
   }
@@ -104,11 +106,11 @@ export class Outbound {
           await this.#transport.write(bytes);
           if (pooled !== undefined) this.#pool.give(pooled);
           this.pending -= bytes.length;
-          this.#onWritten(bytes.length);
+          this.#events.onWritten(bytes.length);
         }
       }
     } catch (error) {
-      this.#onError(error as Error);
+      this.#events.onWriteError(error as Error);
       return; // `#writing` stays set: whatever is added from now on has nowhere to go.
     }
     this.#writing = undefined;

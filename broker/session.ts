@@ -1,12 +1,12 @@
-import type { Qos } from "../codec/packet.ts";
 import type { Will } from "../codec/connect.ts";
+import type { Qos } from "../codec/packet.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
+import { Backlog } from "./backlog.ts";
+import type { BrokerContext } from "./broker_context.ts";
 import type { Client } from "./client.ts";
-import { Fifo } from "./fifo.ts";
 import type { ClientInfo, DropReason } from "./hooks.ts";
 import type { MaybePromise } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
-import type { BrokerContext } from "./broker_context.ts";
 import type { Timer } from "./timer_wheel.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
 import type { Delivery, Subscriber, Subscription } from "./topics/subscription_tree.ts";
@@ -28,11 +28,10 @@ export interface OutgoingMessage {
   released: boolean;
 }
 
-interface RetainedDelivery {
-  readonly outgoing: OutgoingMessage;
-  /** Whether it still is its topic's retained message; if not, the client has been sent what took its place. */
-  readonly current: () => boolean;
-}
+// What most clients never have is not worth a map of its own.
+const nothingSubscribed: ReadonlyMap<string, Subscription> = new Map();
+const nothingInflight: ReadonlyMap<number, OutgoingMessage> = new Map();
+const nothingReceived: ReadonlyMap<number, MaybePromise<ReasonCode>> = new Map();
 
 /** What the broker remembers of a client beyond one connection (MQTT 5.0 section 4.1). */
 export class Session implements Subscriber {
@@ -48,22 +47,12 @@ export class Session implements Subscriber {
   willTimer: Timer | undefined = undefined;
   expiryTimer: Timer | undefined = undefined;
 
-  readonly subscriptions = new Map<string, Subscription>();
-  /** Sent at QoS 1 or 2 and not acknowledged completely, by packet identifier, in the order in which they were sent. */
-  readonly inflight = new Map<number, OutgoingMessage>();
-  /**
-   * The QoS 2 messages that the client has sent and not released yet, by packet identifier: what was, or will be,
-   * answered to them.
-   */
-  readonly received = new Map<number, MaybePromise<ReasonCode>>();
-
   readonly #context: BrokerContext;
-  /** What was in flight when the last connection ended and has to be sent again before anything else. */
-  #unsent: Fifo<OutgoingMessage> = new Fifo();
-  /** For new subscriptions, sent as fast as the client takes them. Not counted as queued: they are kept anyway. */
-  #retained: Fifo<RetainedDelivery> = new Fifo();
-  #queue: Fifo<OutgoingMessage> = new Fifo();
-  #queueBytes = 0;
+  #subscriptions = nothingSubscribed;
+  #inflight = nothingInflight;
+  #received = nothingReceived;
+  /** Missing while nothing waits. */
+  #backlog: Backlog | undefined = undefined;
   #lastPacketId = 0;
 
   constructor(info: ClientInfo, context: BrokerContext) {
@@ -72,15 +61,53 @@ export class Session implements Subscriber {
     this.#context = context;
   }
 
-  /** Messages that wait. */
+  /** By their topic filters. */
+  get subscriptions(): ReadonlyMap<string, Subscription> {
+    return this.#subscriptions;
+  }
+
+  /** Adds a subscription in place of one with the same filter [MQTT-3.8.4-3]. Returns whether there was none. */
+  subscribe(subscription: Subscription): boolean {
+    if (this.#subscriptions === nothingSubscribed) this.#subscriptions = new Map();
+    (this.#subscriptions as Map<string, Subscription>).set(subscription.topicFilter, subscription);
+    return this.#context.subscriptions.add(subscription);
+  }
+
+  /** Returns whether there was a subscription with this filter. */
+  unsubscribe(topicFilter: string): boolean {
+    if (!this.#subscriptions.has(topicFilter)) return false;
+    (this.#subscriptions as Map<string, Subscription>).delete(topicFilter);
+    return this.#context.subscriptions.remove(this, topicFilter);
+  }
+
+  /** Sent at QoS 1 or 2 and not acknowledged completely, by packet identifier, in the order in which they were sent. */
+  get inflight(): ReadonlyMap<number, OutgoingMessage> {
+    return this.#inflight;
+  }
+
+  /**
+   * The QoS 2 messages that the client has sent and not released yet, by packet identifier: what was, or will be,
+   * answered to them.
+   */
+  get received(): Map<number, MaybePromise<ReasonCode>> {
+    if (this.#received === nothingReceived) this.#received = new Map();
+    return this.#received as Map<number, MaybePromise<ReasonCode>>;
+  }
+
+  /** How many QoS 2 messages the client has sent and not released yet. */
+  get receivedCount(): number {
+    return this.#received.size;
+  }
+
+  /** Messages that wait in the queue. */
   get queued(): number {
-    return this.#queue.length;
+    return this.#backlog?.queue.length ?? 0;
   }
 
   get readiness(): Readiness {
     const { client } = this;
     if (client === undefined) return Readiness.Offline;
-    return this.#mayPublish(client) && this.#queue.length === 0 ? Readiness.Ready : Readiness.Busy;
+    return this.#mayPublish(client) && this.#backlog === undefined ? Readiness.Ready : Readiness.Busy;
   }
 
   deliver(message: Message, delivery: Delivery, group?: SharedGroup): void {
@@ -93,9 +120,9 @@ export class Session implements Subscriber {
       client.publish(message, 0, retain, false, 0, delivery.identifiers);
       return;
     }
-    const outgoing = { message, qos, retain, identifiers: delivery.identifiers, group, packetId: 0, released: false };
-    const nothingWaits = this.#queue.length === 0 && this.#unsent.length === 0 && this.#retained.length === 0;
-    if (client !== undefined && nothingWaits && this.#mayPublish(client)) {
+    const { identifiers } = delivery;
+    const outgoing: OutgoingMessage = { message, qos, retain, identifiers, group, packetId: 0, released: false };
+    if (client !== undefined && this.#backlog === undefined && this.#mayPublish(client)) {
       this.#publish(client, outgoing);
     } else {
       this.#enqueue(outgoing);
@@ -108,16 +135,20 @@ export class Session implements Subscriber {
     message.own(this.#context.slab);
     const { identifiers } = delivery;
     const outgoing = { message, qos, retain: true, identifiers, group: undefined, packetId: 0, released: false };
-    this.#retained.push({ outgoing, current });
+    (this.#backlog ??= new Backlog()).retained.push({ outgoing, current });
   }
 
   /** Sends as much of what waits as the client can take. */
   drain(): void {
     const { client } = this;
-    if (client === undefined) return;
+    const backlog = this.#backlog;
+    if (client === undefined || backlog === undefined) return;
     while (this.#mayPublish(client)) {
-      const next = this.#unsent.shift() ?? this.#nextRetained() ?? this.#dequeue();
-      if (next === undefined) return;
+      const next = backlog.next();
+      if (next === undefined) {
+        this.#backlog = undefined;
+        return;
+      }
       if (next.packetId !== 0) this.#resend(client, next);
       else if (next.message.expired) this.#drop(next.message, "expired");
       else if (next.qos > 0) this.#publish(client, next);
@@ -128,41 +159,43 @@ export class Session implements Subscriber {
   /** The client has connected: what is unacknowledged goes out again, in the original order [MQTT-4.4.0-1]. */
   resume(client: Client): void {
     this.client = client;
-    this.#unsent = new Fifo();
-    for (const outgoing of this.inflight.values()) this.#unsent.push(outgoing);
+    if (this.#inflight.size > 0) {
+      const { unsent } = this.#backlog ??= new Backlog();
+      for (const outgoing of this.#inflight.values()) unsent.push(outgoing);
+    }
     this.drain();
   }
 
   /** The connection has ended. */
   suspend(): void {
     this.client = undefined;
-    this.#retained.retain(({ outgoing }) => outgoing.qos > 0);
+    this.#backlog?.unsent.clear();
+    this.#backlog?.retained.retain(({ outgoing }) => outgoing.qos > 0);
     this.#passOnShared();
+    if (this.#backlog?.empty) this.#backlog = undefined;
   }
 
-  /** PUBACK, PUBCOMP or a PUBREC that refuses: the message is done. Returns whether it was in flight. */
-  acknowledge(packetId: number): boolean {
-    if (!this.inflight.delete(packetId)) return false;
+  /** PUBACK, PUBCOMP or a PUBREC that refuses: the message is done. */
+  acknowledge(packetId: number): void {
+    if (!this.#forget(packetId)) return;
     if (this.client !== undefined && this.client.outstanding > 0) this.client.outstanding -= 1;
     this.drain();
-    return true;
   }
 
   /** The session is over: whatever waited is lost, but for what another member of its group can still get. */
   end(): void {
-    for (const outgoing of this.inflight.values()) {
+    for (const topicFilter of this.#subscriptions.keys()) this.#context.subscriptions.remove(this, topicFilter);
+    this.#subscriptions = nothingSubscribed;
+    for (const outgoing of this.#inflight.values()) {
       // A QoS 2 message that may have arrived is never given to another client [MQTT-4.8.2-5].
       const passedOn = outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Offline);
       if (!passedOn && !outgoing.released) this.#drop(outgoing.message, "session-ended");
     }
-    this.inflight.clear();
-    for (const outgoing of this.#queue) {
+    for (const outgoing of this.#backlog?.queue ?? []) {
       if (!this.#passOn(outgoing, Readiness.Offline)) this.#drop(outgoing.message, "session-ended");
     }
-    this.#queue = new Fifo();
-    this.#queueBytes = 0;
-    this.#retained = new Fifo();
-    this.#unsent = new Fifo();
+    this.#inflight = nothingInflight;
+    this.#backlog = undefined;
   }
 
   #mayPublish(client: Client): boolean {
@@ -176,76 +209,61 @@ export class Session implements Subscriber {
     // Too large for this client: it counts as delivered [MQTT-3.1.2-25].
     if (!sent) return;
     message.own(this.#context.slab);
-    this.inflight.set(outgoing.packetId, outgoing);
+    if (this.#inflight === nothingInflight) this.#inflight = new Map();
+    (this.#inflight as Map<number, OutgoingMessage>).set(outgoing.packetId, outgoing);
     client.outstanding += 1;
   }
 
   #resend(client: Client, outgoing: OutgoingMessage): void {
     const { message, qos, retain, identifiers, packetId, released } = outgoing;
-    if (this.inflight.get(packetId) !== outgoing) return;
+    // It may have been acknowledged meanwhile, late.
+    if (this.#inflight.get(packetId) !== outgoing) return;
     if (released) {
-      client.send({ type: "pubrel", packetId, reasonCode: ReasonCode.Success });
+      client.acknowledge("pubrel", packetId, ReasonCode.Success);
     } else if (!client.publish(message, qos, retain, true, packetId, identifiers)) {
-      this.inflight.delete(packetId);
+      this.#forget(packetId);
       return;
     }
     client.outstanding += 1;
   }
 
+  #forget(packetId: number): boolean {
+    return this.#inflight.size > 0 && (this.#inflight as Map<number, OutgoingMessage>).delete(packetId);
+  }
+
   #nextPacketId(): number {
     do {
       this.#lastPacketId = this.#lastPacketId === 0xffff ? 1 : this.#lastPacketId + 1;
-    } while (this.inflight.has(this.#lastPacketId));
+    } while (this.#inflight.has(this.#lastPacketId));
     return this.#lastPacketId;
   }
 
   #enqueue(outgoing: OutgoingMessage): void {
     const { limits, options: { queuePolicy } } = this.#context;
     const { message } = outgoing;
+    const backlog = this.#backlog ??= new Backlog();
     message.own(this.#context.slab);
-    const full = () =>
-      this.#queue.length >= limits.queueMessages || this.#queueBytes + message.size > limits.queueBytes;
-    if (full()) this.#dropExpired();
-    if (full() && queuePolicy === "drop-oldest") {
-      while (full() && this.#queue.length > 0) this.#drop(this.#dequeue()!.message, "queue-full");
+    const isFull = () =>
+      backlog.queue.length >= limits.queueMessages || backlog.queueBytes + message.size > limits.queueBytes;
+    if (isFull()) {
+      for (const expired of backlog.retainQueued((queued) => !queued.message.expired)) {
+        this.#drop(expired.message, "expired");
+      }
     }
-    if (full()) {
-      this.#drop(message, "queue-full");
-      if (queuePolicy === "disconnect") this.client?.disconnect(ReasonCode.QuotaExceeded, "too many messages wait");
-      return;
+    if (queuePolicy === "drop-oldest") {
+      while (isFull() && backlog.queue.length > 0) this.#drop(backlog.dequeue()!.message, "queue-full");
     }
-    this.#queue.push(outgoing);
-    this.#queueBytes += message.size;
-  }
-
-  #dequeue(): OutgoingMessage | undefined {
-    const outgoing = this.#queue.shift();
-    if (outgoing !== undefined) this.#queueBytes -= outgoing.message.size;
-    return outgoing;
-  }
-
-  #nextRetained(): OutgoingMessage | undefined {
-    for (;;) {
-      const next = this.#retained.shift();
-      if (next === undefined || next.current()) return next?.outgoing;
-    }
-  }
-
-  #dropExpired(): void {
-    for (const { message } of this.#queue.retain((outgoing) => !outgoing.message.expired)) {
-      this.#queueBytes -= message.size;
-      this.#drop(message, "expired");
-    }
+    if (!isFull()) return backlog.enqueue(outgoing);
+    this.#drop(message, "queue-full");
+    if (queuePolicy === "disconnect") this.client?.disconnect(ReasonCode.QuotaExceeded, "too many messages wait");
   }
 
   /** Gives what a shared subscription sent here to members who are still connected (MQTT 5.0 section 4.8.2). */
   #passOnShared(): void {
-    for (const [packetId, outgoing] of this.inflight) {
-      if (outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Busy)) this.inflight.delete(packetId);
+    for (const [packetId, outgoing] of this.#inflight) {
+      if (outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Busy)) this.#forget(packetId);
     }
-    for (const { message } of this.#queue.retain((outgoing) => !this.#passOn(outgoing, Readiness.Busy))) {
-      this.#queueBytes -= message.size;
-    }
+    this.#backlog?.retainQueued((outgoing) => !this.#passOn(outgoing, Readiness.Busy));
   }
 
   /** Gives a message to another member of its group that is at least as ready as `least`. */

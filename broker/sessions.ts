@@ -64,13 +64,11 @@ export class Sessions {
 
   /** The session is over: its subscriptions are gone, and its will is published now at the latest. */
   end(session: Session): void {
-    const { timers, subscriptions, hooks } = this.#context;
+    const { timers, hooks } = this.#context;
     if (this.#sessions.get(session.clientId) !== session) return;
     this.#sessions.delete(session.clientId);
     timers.cancel(session.expiryTimer);
     timers.cancel(session.willTimer);
-    for (const topicFilter of session.subscriptions.keys()) subscriptions.remove(session, topicFilter);
-    session.subscriptions.clear();
     session.end();
     publishWill(session, this.#context);
     for (const hook of hooks.on.onSessionEnded) {

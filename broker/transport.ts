@@ -10,8 +10,10 @@ export interface Duplex {
 
 /** How a connection reads and writes, whatever is below. */
 export interface Transport {
-  /** The next bytes, valid until the next call; `null` when the peer has ended the stream. */
-  read(): Promise<Uint8Array | null>;
+  /** Waits for the next bytes and says how many there are; `null` when the peer has ended the stream. */
+  read(): Promise<number | null>;
+  /** Those bytes, valid until the next `read`. */
+  received(length: number): Uint8Array;
   /** Resolves when the bytes are handed over and may be overwritten. */
   write(bytes: Uint8Array): Promise<void>;
   /** Tells the peer that nothing more will come; reading goes on. */
@@ -19,6 +21,8 @@ export interface Transport {
   /** Ends everything; pending calls settle. Never throws. */
   close(): void;
 }
+
+const noBytes = new Uint8Array(0);
 
 /** The fast door for what the runtime's own connections offer, the streams for everything else. */
 export function transportOf(duplex: Duplex, pool: BufferPool): Transport {
@@ -30,17 +34,19 @@ function isConn(duplex: Duplex): duplex is Deno.Conn {
   return [read, write, closeWrite, close].every((method) => typeof method === "function");
 }
 
-/** The read buffer of a quiet connection and of one that is sent a lot, in bytes. */
-const SMALL_READ = 2 * 1024;
-const LARGE_READ = 64 * 1024;
-/** So many reads that a small buffer would have held, and the large one goes back. */
+/** The read buffer of a quiet connection, and of one that is sent a lot, in bytes. */
+const SMALLEST_READ = 512;
+const LARGEST_READ = 64 * 1024;
+/** From one size of the read buffer to the next. */
+const STEP = 4;
+/** After so many reads that would have fitted into the next smaller buffer, the connection gets that one. */
 const QUIET_READS = 8;
 
 /** Reads with `conn.read(buffer)`: more than twice as fast as the connection's stream, and a tenth of its memory. */
 class ConnTransport implements Transport {
   readonly #conn: Deno.Conn;
   readonly #pool: BufferPool;
-  #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(SMALL_READ);
+  #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(SMALLEST_READ);
   #quietReads = 0;
   #filled = false;
 
@@ -49,12 +55,15 @@ class ConnTransport implements Transport {
     this.#pool = pool;
   }
 
-  async read(): Promise<Uint8Array | null> {
+  /** Not an async function of its own: that would cost every idle connection another promise and what hangs on it. */
+  read(): Promise<number | null> {
     this.#fitBuffer();
-    const length = await this.#conn.read(this.#buffer);
-    if (length === null) return null;
+    return this.#conn.read(this.#buffer);
+  }
+
+  received(length: number): Uint8Array {
     this.#filled = length === this.#buffer.length;
-    this.#quietReads = length > SMALL_READ ? 0 : this.#quietReads + 1;
+    this.#quietReads = length * STEP > this.#buffer.length ? 0 : this.#quietReads + 1;
     return this.#buffer.subarray(0, length);
   }
 
@@ -75,14 +84,18 @@ class ConnTransport implements Transport {
     }
   }
 
-  /** A read that filled the buffer is followed by larger ones; a connection that has gone quiet gives the memory back. */
+  /** A read that filled the buffer is followed by a larger one; a connection that has gone quiet gives the memory back. */
   #fitBuffer(): void {
-    if (this.#buffer.length === SMALL_READ) {
-      if (this.#filled) this.#buffer = this.#pool.take(LARGE_READ);
-    } else if (this.#quietReads >= QUIET_READS) {
-      this.#pool.give(this.#buffer);
-      this.#buffer = new Uint8Array(SMALL_READ);
-    }
+    const { length } = this.#buffer;
+    if (this.#filled && length < LARGEST_READ) this.#replaceBuffer(length * STEP);
+    else if (this.#quietReads >= QUIET_READS && length > SMALLEST_READ) this.#replaceBuffer(length / STEP);
+  }
+
+  #replaceBuffer(size: number): void {
+    this.#pool.give(this.#buffer);
+    this.#buffer = size === SMALLEST_READ ? new Uint8Array(size) : this.#pool.take(size);
+    this.#quietReads = 0;
+    this.#filled = false;
   }
 }
 
@@ -91,7 +104,8 @@ class StreamTransport implements Transport {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   readonly #byobReader: ReadableStreamBYOBReader | undefined;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  #buffer: ArrayBufferLike = new ArrayBuffer(LARGE_READ);
+  #buffer: ArrayBufferLike = new ArrayBuffer(LARGEST_READ);
+  #received: Uint8Array = noBytes;
 
   constructor({ readable, writable }: Duplex) {
     try {
@@ -102,15 +116,18 @@ class StreamTransport implements Transport {
     this.#writer = writable.getWriter();
   }
 
-  async read(): Promise<Uint8Array | null> {
-    if (this.#byobReader === undefined) {
-      const { value } = await this.#reader!.read();
-      return value ?? null;
-    }
-    const { value, done } = await this.#byobReader.read(new Uint8Array(this.#buffer));
+  async read(): Promise<number | null> {
+    const { value, done } = this.#byobReader === undefined
+      ? await this.#reader!.read()
+      : await this.#byobReader.read(new Uint8Array(this.#buffer));
     if (done || value === undefined) return null;
-    this.#buffer = value.buffer;
-    return value;
+    if (this.#byobReader !== undefined) this.#buffer = value.buffer;
+    this.#received = value;
+    return value.length;
+  }
+
+  received(): Uint8Array {
+    return this.#received;
   }
 
   /** Streams keep what they are given, so they are given a copy. */

@@ -36,10 +36,9 @@ export function readAuth(reader: PacketReader): AuthPacket {
     if (!allowsReason("auth", packet.reasonCode)) {
       throw protocolError(`AUTH has the reason code ${packet.reasonCode}, which it may not carry`);
     }
-    if (reader.remaining > 0) {
-      const properties = readProperties<AuthProperties>(reader, authProperties);
-      if (properties !== undefined) packet.properties = properties;
-    }
+    const properties = readProperties<AuthProperties>(reader, authProperties);
+    if (properties?.authenticationMethod === undefined) throw protocolError("AUTH has no authentication method");
+    packet.properties = properties;
   }
   reader.expectEnd("AUTH");
   return packet;

@@ -67,6 +67,8 @@ export function readConnack(reader: PacketReader, level: ProtocolLevel): Connack
   if (level === 5 ? !allowsReason("connack", reasonCode) : reasonCode > 5) {
     throw protocolError(`CONNACK has the reason code ${reasonCode}, which it may not carry`);
   }
+  // [MQTT-3.2.2-6]
+  if (flags === 1 && reasonCode !== 0) throw protocolError("CONNACK says session present, and that it refuses");
   const packet: ConnackPacket = { type: "connack", sessionPresent: flags === 1, reasonCode };
   if (level === 5) {
     const properties = readProperties<ConnackProperties>(reader, connackProperties);

@@ -1,4 +1,4 @@
-import { malformed, PacketError, protocolError } from "./errors.ts";
+import { malformed, PacketError, protocolError, quote } from "./errors.ts";
 import { PacketType, type ProtocolLevel, type Qos } from "./packet.ts";
 import type { PacketReader } from "./packet_reader.ts";
 import { PacketWriter } from "./packet_writer.ts";
@@ -130,7 +130,7 @@ function readProtocolLevel(reader: PacketReader): ProtocolLevel {
   if (name === "MQTT" ? level === 4 || level === 5 : name === "MQIsdp" && level === 3) return level as ProtocolLevel;
   throw new PacketError(
     ReasonCode.UnsupportedProtocolVersion,
-    `protocol ${JSON.stringify(name)} level ${level} is not supported`,
+    `protocol ${quote(name)} level ${level} is not supported`,
   );
 }
 
@@ -144,9 +144,7 @@ function readWill(reader: PacketReader, flags: number, protocolLevel: ProtocolLe
   if (qos === 3) throw malformed("will QoS is 3");
   const properties = protocolLevel === 5 ? readProperties<WillProperties>(reader, willProperties) : undefined;
   const topic = reader.string("will topic");
-  if (!isTopicName(topic)) {
-    throw new PacketError(ReasonCode.TopicNameInvalid, `will topic ${JSON.stringify(topic)} is not a topic name`);
-  }
+  if (!isTopicName(topic)) throw malformed(`will topic ${quote(topic)} is not a topic name`);
   const will: Will = { topic, payload: reader.binary("will payload"), qos: qos as Qos, retain };
   if (properties !== undefined) will.properties = properties;
   return will;

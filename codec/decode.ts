@@ -44,7 +44,7 @@ export function decodeFrame(framer: Framer, level: ProtocolLevel): Packet {
   const { bytes, start, bodyStart, end } = framer;
   const type = bytes[start] >> 4;
   if (type === PacketType.Publish) return readPublish(bytes, start, bodyStart, end, level);
-  checkFlags(type, bytes[start] & 0x0f);
+  checkFlags(type, bytes[start] & 0x0f, level);
   const reader = new PacketReader(bytes, bodyStart, end);
   switch (type) {
     case PacketType.Connect:
@@ -83,9 +83,11 @@ export function decodeFrame(framer: Framer, level: ProtocolLevel): Packet {
 const acknowledgementTypes: readonly AcknowledgementType[] = ["puback", "pubrec", "pubrel", "pubcomp"];
 
 /** The lower four bits of the first byte are fixed for every packet but PUBLISH [MQTT-2.1.3-1]. */
-function checkFlags(type: number, flags: number): void {
+function checkFlags(type: number, flags: number, level: ProtocolLevel): void {
   const reserved = type === PacketType.Pubrel || type === PacketType.Subscribe || type === PacketType.Unsubscribe
     ? 0x02
     : 0x00;
+  // MQTT 3.1 sets DUP in a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again.
+  if (level === 3 && reserved === 0x02 && flags === 0x0a) return;
   if (flags !== reserved) throw malformed(`packet of type ${type} has the reserved flags 0x${flags.toString(16)}`);
 }

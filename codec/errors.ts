@@ -1,5 +1,8 @@
 import { ReasonCode } from "./reason_code.ts";
 
+/** How much of a text an error message quotes, in UTF-16 code units. */
+const QUOTED = 64;
+
 /** What a refusal tells the client besides its reason code; MQTT 5 only. */
 export interface ReasonCodeErrorOptions extends ErrorOptions {
   /** Where the client should go instead, with `UseAnotherServer` or `ServerMoved`, e.g. `"broker2.example.org:1883"`. */
@@ -47,6 +50,14 @@ export class PacketError extends ReasonCodeError {
     super(reasonCode, message);
     this.name = "PacketError";
   }
+}
+
+/**
+ * A text in quotes, of which only the beginning is shown: what a client sends can be long, and the message goes back to
+ * it as a reason string.
+ */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > QUOTED ? `${text.slice(0, QUOTED)}…` : text);
 }
 
 /** Bytes that cannot be parsed according to the specification: reason code 0x81. */

@@ -4,6 +4,8 @@ import { ReasonCode } from "./reason_code.ts";
 /** How much is set aside at first for a packet that is spread over several chunks, in bytes. */
 const FIRST_ALLOCATION = 4096;
 
+const noBytes = new Uint8Array(0);
+
 /**
  * Cuts a stream of bytes, which arrives in chunks of any size, into packets.
  *
@@ -26,7 +28,7 @@ export class Framer {
   maximumPacketSize: number;
 
   /** Holds the current packet in `[start, end)`, until the next call of `next` or `push`. */
-  bytes: Uint8Array = new Uint8Array(0);
+  bytes: Uint8Array = noBytes;
   /** Where the current packet begins in `bytes`. */
   start = 0;
   /** Where the current packet's variable header begins in `bytes`. */
@@ -34,10 +36,10 @@ export class Framer {
   /** Where the current packet ends in `bytes`. */
   end = 0;
 
-  #chunk: Uint8Array = new Uint8Array(0);
+  #chunk: Uint8Array = noBytes;
   #position = 0;
   /** The beginning of a packet whose rest has not arrived yet: `#partial[0, #partialLength)`. */
-  #partial: Uint8Array = new Uint8Array(0);
+  #partial: Uint8Array = noBytes;
   #partialLength = 0;
 
   /** A framer that accepts packets of up to `maximumPacketSize` bytes; by default of any size that MQTT knows. */
@@ -63,6 +65,8 @@ export class Framer {
     const bodyStart = this.#readFixedHeader(chunk, start, chunk.length);
     if (bodyStart === 0 || this.end > chunk.length) {
       this.#keep(chunk.subarray(start));
+      this.#chunk = this.bytes = noBytes;
+      this.#position = 0;
       return false;
     }
     this.bytes = chunk;
@@ -124,7 +128,7 @@ export class Framer {
     this.bodyStart = bodyStart;
     this.#partialLength = 0;
     // Only a small buffer is worth keeping for the next packet that is spread.
-    if (this.#partial.length > FIRST_ALLOCATION) this.#partial = new Uint8Array(0);
+    if (this.#partial.length > FIRST_ALLOCATION) this.#partial = noBytes;
     return true;
   }
 

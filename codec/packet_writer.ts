@@ -11,7 +11,8 @@ export class PacketWriter {
   }
 
   byte(value: number): void {
-    this.#bytes[this.#grow(1)] = value;
+    const offset = this.#grow(1);
+    this.#bytes[offset] = value;
   }
 
   twoByteInteger(value: number, field: string): void {
@@ -45,7 +46,8 @@ export class PacketWriter {
   }
 
   raw(data: Uint8Array): void {
-    this.#bytes.set(data, this.#grow(data.length));
+    const offset = this.#grow(data.length);
+    this.#bytes.set(data, offset);
   }
 
   /** What has been written, as a view that the next write may invalidate. */

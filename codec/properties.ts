@@ -1,4 +1,4 @@
-import { malformed, PacketError, protocolError } from "./errors.ts";
+import { malformed, PacketError, protocolError, quote } from "./errors.ts";
 import type { PacketReader } from "./packet_reader.ts";
 import { PacketWriter } from "./packet_writer.ts";
 import { ReasonCode } from "./reason_code.ts";
@@ -189,9 +189,7 @@ function readValue(reader: PacketReader, definition: PropertyDefinition): boolea
       return notZero(reader.fourByteInteger(name), definition);
     case "topicName": {
       const topic = reader.string(name);
-      if (!isTopicName(topic)) {
-        throw new PacketError(ReasonCode.TopicNameInvalid, `${name} ${JSON.stringify(topic)} is not a topic name`);
-      }
+      if (!isTopicName(topic)) throw malformed(`${name} ${quote(topic)} is not a topic name`);
       return topic;
     }
     case "binary":
@@ -260,7 +258,7 @@ function writeProperty(writer: PacketWriter, identifier: number, value: NonNulla
     case "binary":
       return writer.binary(value as Uint8Array, name);
     case "topicName":
-      if (!isTopicName(value as string)) throw new RangeError(`${name} ${JSON.stringify(value)} is not a topic name`);
+      if (!isTopicName(value as string)) throw new RangeError(`${name} ${quote(value as string)} is not a topic name`);
       return writer.string(value as string);
     case "string":
       return writer.string(value as string);

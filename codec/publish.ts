@@ -1,9 +1,8 @@
-import { malformed, PacketError, protocolError } from "./errors.ts";
+import { malformed, protocolError, quote } from "./errors.ts";
 import { PacketType, type ProtocolLevel, type Qos } from "./packet.ts";
 import { PacketReader } from "./packet_reader.ts";
 import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, type PropertySet, propertySet, readProperties, writeProperties } from "./properties.ts";
-import { ReasonCode } from "./reason_code.ts";
 import { isTopicName } from "./topic.ts";
 import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 import { variableByteIntegerLength, writeVariableByteInteger } from "./variable_byte_integer.ts";
@@ -123,14 +122,12 @@ export function readPublishHeader(
 /**
  * The topic name in `bytes[start, end)`.
  *
- * @throws {PacketError} 0x81 if it is not UTF-8, 0x90 if it holds a wildcard.
+ * @throws {PacketError} 0x81 if it is not UTF-8, or not a topic name.
  */
 export function decodeTopicName(bytes: Uint8Array, start: number, end: number): string {
   const topic = decodeUtf8(bytes, start, end);
-  // [MQTT-3.3.2-2]
-  if (!isTopicName(topic)) {
-    throw new PacketError(ReasonCode.TopicNameInvalid, `${JSON.stringify(topic)} is not a topic name`);
-  }
+  // [MQTT-3.3.2-2] Not 0x90: that is for a topic name which is well-formed, but not accepted.
+  if (!isTopicName(topic)) throw malformed(`${quote(topic)} is not a topic name`);
   return topic;
 }
 
@@ -205,8 +202,9 @@ export function encodePublishFrame(fields: PublishFrameFields, level: ProtocolLe
   bytes.set(propertyBytes, offset);
   offset += propertyBytes.length;
   bytes.set(payload, offset);
+  // The property length ends with its first byte below 0x80; behind it comes the topic alias's identifier.
   const topicAliasOffset = level === 5 && properties?.topicAlias !== undefined
-    ? offset - propertyBytes.length + variableByteIntegerLength(propertyBytes.length - 1) + 1
+    ? offset - propertyBytes.length + propertyBytes.findIndex((byte) => byte < 0x80) + 2
     : -1;
   return { bytes, packetIdOffset, topicAliasOffset, payloadStart: offset };
 }
@@ -222,7 +220,7 @@ function encodeProperties(properties: PublishProperties | undefined): Uint8Array
 export function encodePublish(packet: PublishPacket, level: ProtocolLevel): Uint8Array {
   const { topic, packetId = 0, properties } = packet;
   const aliased = topic === "" && level === 5 && properties?.topicAlias !== undefined;
-  if (!aliased && !isTopicName(topic)) throw new RangeError(`topic ${JSON.stringify(topic)} is not a topic name`);
+  if (!aliased && !isTopicName(topic)) throw new RangeError(`topic ${quote(topic)} is not a topic name`);
   if (packet.qos > 0 && !(Number.isInteger(packetId) && packetId > 0 && packetId <= 0xffff)) {
     throw new RangeError(`packet identifier is ${packetId}; it must be from 1 to 65,535 at QoS ${packet.qos}`);
   }

@@ -76,7 +76,10 @@ export type ReasonCodePacketType =
 const publishReasons = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 const releaseReasons = [0x00, 0x92];
 
-/** Which reason codes each packet may carry: the packet sections' own tables, which table 2-6 summarises. */
+/**
+ * Which reason codes each packet may carry: the packet sections' own tables, and 0x8C for DISCONNECT, which only table
+ * 2-6 has: it answers a re-authentication with another method.
+ */
 const reasonsByPacket: Readonly<Record<ReasonCodePacketType, ReadonlySet<number>>> = {
   connack: new Set([
     0x00,
@@ -113,7 +116,7 @@ export function allowsReason(type: ReasonCodePacketType, reasonCode: number): bo
 
 const names = new Map<number, string>();
 for (const [key, value] of Object.entries(ReasonCode)) {
-  if (!names.has(value)) names.set(value, key.replaceAll(/(?<!^)([A-Z])/g, " $1").toLowerCase());
+  if (!names.has(value)) names.set(value, key.replaceAll(/(?<!^)([A-Z]|\d)/g, " $1").toLowerCase());
 }
 
 /**

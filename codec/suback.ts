@@ -4,7 +4,7 @@ import { PacketType, type ProtocolLevel } from "./packet.ts";
 import type { PacketReader } from "./packet_reader.ts";
 import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
-import { allowsReason } from "./reason_code.ts";
+import { allowsReason, ReasonCode } from "./reason_code.ts";
 
 /** The properties of {@linkcode SubackPacket}. */
 export type SubackProperties = Pick<Properties, "reasonString" | "userProperties">;
@@ -44,6 +44,9 @@ export function encodeSuback(packet: SubackPacket, level: ProtocolLevel): Uint8A
   const writer = new PacketWriter();
   writePacketId(writer, packet.packetId);
   if (level === 5) writeProperties(writer, packet.properties, subackProperties);
-  for (const reasonCode of packet.reasonCodes) writer.byte(reasonCode);
+  for (const reasonCode of packet.reasonCodes) {
+    // 0x80 is the only refusal that levels 3 and 4 have.
+    writer.byte(level === 5 ? reasonCode : Math.min(reasonCode, ReasonCode.UnspecifiedError));
+  }
   return writer.packet(PacketType.Suback << 4);
 }

@@ -1,10 +1,9 @@
 import { readPacketId, writePacketId } from "./acknowledgement.ts";
-import { malformed, PacketError, protocolError } from "./errors.ts";
+import { malformed, protocolError, quote } from "./errors.ts";
 import { PacketType, type ProtocolLevel, type Qos } from "./packet.ts";
 import type { PacketReader } from "./packet_reader.ts";
 import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
-import { ReasonCode } from "./reason_code.ts";
 import { isTopicFilter, parseSharedFilter } from "./topic.ts";
 
 /** The properties of {@linkcode SubscribePacket}. */
@@ -72,12 +71,10 @@ function readSubscription(reader: PacketReader, level: ProtocolLevel): Subscript
   };
 }
 
-/** @throws {PacketError} 0x8F if the filter is not well-formed. */
+/** @throws {PacketError} 0x81 if the filter is not well-formed; 0x8F is for one that is, but is not accepted. */
 export function readTopicFilter(reader: PacketReader): string {
   const topicFilter = reader.string("topic filter");
-  if (!isTopicFilter(topicFilter)) {
-    throw new PacketError(ReasonCode.TopicFilterInvalid, `${JSON.stringify(topicFilter)} is not a topic filter`);
-  }
+  if (!isTopicFilter(topicFilter)) throw malformed(`${quote(topicFilter)} is not a topic filter`);
   return topicFilter;
 }
 

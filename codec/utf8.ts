@@ -1,4 +1,4 @@
-import { malformed } from "./errors.ts";
+import { malformed, quote } from "./errors.ts";
 
 // A byte order mark is a character like any other [MQTT-1.5.4-3]; `ignoreBOM` is what keeps it.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -40,11 +40,11 @@ export function decodeUtf8(bytes: Uint8Array, start: number, end: number): strin
  * carry it (MQTT 5.0 section 1.5.4).
  */
 export function encodeUtf8(text: string): Uint8Array<ArrayBuffer> {
-  if (!text.isWellFormed()) throw new RangeError(`string ${JSON.stringify(text)} holds a lone surrogate`);
-  if (text.includes("\0")) throw new RangeError(`string ${JSON.stringify(text)} holds U+0000`);
+  if (!text.isWellFormed()) throw new RangeError(`string ${quote(text)} holds a lone surrogate`);
+  if (text.includes("\0")) throw new RangeError(`string ${quote(text)} holds U+0000`);
   const bytes = encoder.encode(text);
   if (bytes.length > 0xffff) {
-    throw new RangeError(`string "${text.slice(0, 32)}…" is ${bytes.length} bytes long; at most 65,535 are allowed`);
+    throw new RangeError(`string ${quote(text)} is ${bytes.length} bytes long; at most 65,535 are allowed`);
   }
   return bytes;
 }

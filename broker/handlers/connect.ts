@@ -32,7 +32,7 @@ export function handleConnect(client: Client, packet: ConnectPacket): MaybePromi
 /** The client is who it should be: gives it its session and tells it so. */
 export function admit(client: Client, packet: ConnectPacket, authenticated?: AuthStep): MaybePromise<void> {
   const { context, info, level } = client;
-  const { limits, hooks, timers, sessions } = context;
+  const { limits, hooks, sessions } = context;
   const requestedExpiry = sessionExpiry(packet);
   const { session, present } = sessions.open(info);
   session.expiryInterval = Math.min(requestedExpiry, context.options.maximumSessionExpiry);
@@ -43,7 +43,7 @@ export function admit(client: Client, packet: ConnectPacket, authenticated?: Aut
   client.topicAliasMaximum = packet.properties?.topicAliasMaximum ?? 0;
   client.wantsProblemInformation = packet.properties?.requestProblemInformation ?? true;
   client.authenticationMethod = packet.properties?.authenticationMethod;
-  timers.cancel(client.connectTimer);
+  client.stopWaiting();
   watchKeepAlive(client);
   client.send({
     type: "connack",
@@ -121,7 +121,7 @@ function clientInfo(client: Client, packet: ConnectPacket): ClientInfo {
     remoteAddress: client.remoteAddress,
     cleanStart: packet.cleanStart,
     keepAlive: tooLong ? maximumKeepAlive : keepAlive,
-    connectedAt: new Date(),
+    connectedAt: Date.now(),
   };
 }
 

@@ -69,15 +69,16 @@ function resolveTopic(client: Client, header: PublishHeader, bytes: Uint8Array):
       `topic alias is ${alias}; at most ${limits.topicAliasMaximum} is accepted`,
     );
   }
-  if (topicStart < topicEnd) return client.receivedAliases[alias] = topics.find(bytes, topicStart, topicEnd);
-  const topic = client.receivedAliases[alias];
+  const aliases = client.receivedAliases ??= [];
+  if (topicStart < topicEnd) return aliases[alias] = topics.find(bytes, topicStart, topicEnd);
+  const topic = aliases[alias];
   if (topic === undefined) throw protocolError(`topic alias ${alias} has not been given to a topic`);
   return topic;
 }
 
 /** [MQTT-3.3.4-7] */
 function checkReceiveMaximum({ session, acknowledgements, context: { limits } }: Client): void {
-  if (session.received.size + acknowledgements.length >= limits.receiveMaximum) {
+  if (session.receivedCount + acknowledgements.length >= limits.receiveMaximum) {
     throw new PacketError(
       ReasonCode.ReceiveMaximumExceeded,
       `more than ${limits.receiveMaximum} messages are unacknowledged`,

@@ -82,8 +82,7 @@ function subscribe(client: Client, packet: SubscribePacket, { granted, refusal }
     const refused = exceededLimit(client, topicFilter);
     if (refused !== undefined) return refused;
     const subscription = toSubscription(client, request, identifiers);
-    const isNew = context.subscriptions.add(subscription);
-    session.subscriptions.set(topicFilter, subscription);
+    const isNew = session.subscribe(subscription);
     const { retainHandling } = request;
     subscribed.push({ subscription, wantsRetained: retainHandling === 0 || (retainHandling === 1 && isNew) });
     return subscription.qos;

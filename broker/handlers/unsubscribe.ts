@@ -17,11 +17,9 @@ export function handleUnsubscribe(client: Client, packet: UnsubscribePacket): Ma
   );
   return then(observed, () => {
     if (client.state !== "connected") return;
-    const reasonCodes = packet.topicFilters.map((topicFilter) => {
-      if (!session.subscriptions.delete(topicFilter)) return ReasonCode.NoSubscriptionExisted;
-      context.subscriptions.remove(session, topicFilter);
-      return ReasonCode.Success;
-    });
+    const reasonCodes = packet.topicFilters.map((topicFilter) =>
+      session.unsubscribe(topicFilter) ? ReasonCode.Success : ReasonCode.NoSubscriptionExisted
+    );
     client.send({ type: "unsuback", packetId: packet.packetId, reasonCodes });
   });
 }

@@ -1,0 +1,164 @@
+import {
+  connackReceiveMaximum,
+  connackRefusal,
+  connectPacket,
+  packetSize,
+  type ProtocolLevel,
+  type QoS,
+  subackRefusal,
+  subscribePacket,
+} from "./packets.ts";
+
+const readBufferSize = 128 * 1024;
+
+/** A read of fewer bytes was hardly worth it. */
+const smallRead = 1024;
+
+/** Who connects where. */
+export interface ConnectOptions {
+  hostname: string;
+  port: number;
+  clientId: string;
+  level: ProtocolLevel;
+}
+
+/**
+ * One MQTT client connection that costs its process as little as possible: packets are written into one outbound buffer,
+ * which {@linkcode flush} hands to the kernel in one piece, and read in pieces of up to 128 KB.
+ */
+export class Connection {
+  /** What waits to be sent; valid up to the end of what {@linkcode reserve} gave out, until the next `flush`. */
+  outbound: Uint8Array = new Uint8Array();
+  /** How many QoS 1 and 2 messages the broker takes at a time. */
+  receiveMaximum = 65_535;
+
+  readonly #socket: Deno.TcpConn;
+  readonly #level: ProtocolLevel;
+  #outboundLength = 0;
+  #spare: Uint8Array = new Uint8Array();
+  #writing = false;
+
+  private constructor(socket: Deno.TcpConn, level: ProtocolLevel) {
+    this.#socket = socket;
+    this.#level = level;
+  }
+
+  /**
+   * Connects with a clean session and waits for CONNACK.
+   *
+   * @throws {Error} If there is no broker, or if it refuses.
+   */
+  static async open({ hostname, port, clientId, level }: ConnectOptions): Promise<Connection> {
+    const socket = await Deno.connect({ hostname, port });
+    socket.setNoDelay(true);
+    const connection = new Connection(socket, level);
+    const connack = await connection.#request(connectPacket(clientId, level));
+    const refusal = connackRefusal(connack);
+    if (refusal !== undefined) throw new Error(`${hostname}:${port} ${refusal}`);
+    if (level === 5) connection.receiveMaximum = connackReceiveMaximum(connack);
+    return connection;
+  }
+
+  /**
+   * Subscribes and waits for SUBACK.
+   *
+   * @throws {Error} If the broker grants another QoS, or none.
+   */
+  async subscribe(filter: string, qos: QoS): Promise<void> {
+    const suback = await this.#request(subscribePacket(1, filter, qos, this.#level));
+    const refusal = subackRefusal(suback, qos);
+    if (refusal !== undefined) throw new Error(`the broker ${refusal}`);
+  }
+
+  /** Makes room for `length` bytes at the end of {@linkcode outbound} and returns their offset. */
+  reserve(length: number): number {
+    const offset = this.#outboundLength;
+    this.#outboundLength += length;
+    if (this.#outboundLength > this.outbound.length) {
+      const larger = new Uint8Array(this.#outboundLength * 2);
+      larger.set(this.outbound);
+      this.outbound = larger;
+    }
+    return offset;
+  }
+
+  /** Sends what is in the outbound buffer; what is added while a write is under way leaves together with the next. */
+  async flush(): Promise<void> {
+    if (this.#writing) return;
+    this.#writing = true;
+    while (this.#outboundLength > 0) {
+      const leaving = this.outbound.subarray(0, this.#outboundLength);
+      [this.outbound, this.#spare] = [this.#spare, this.outbound];
+      this.#outboundLength = 0;
+      await this.#write(leaving);
+    }
+    this.#writing = false;
+  }
+
+  /**
+   * Reads until the connection ends, and gives everything that has come to `consume`, which returns the number of bytes
+   * of whole packets that it has dealt with; the rest is given again with what comes next.
+   *
+   * With `unhurried`, a small read is followed by a pause of a millisecond in which more can gather. A broker that writes
+   * every message by itself would otherwise be met with a read for every message, and the load generator be as busy as
+   * the broker.
+   *
+   * @throws {Error} When the connection ends: in a measurement no broker should end one.
+   */
+  async receive(
+    consume: (buffer: Uint8Array, end: number) => number,
+    { unhurried = false }: { unhurried?: boolean } = {},
+  ): Promise<never> {
+    const buffer = new Uint8Array(readBufferSize);
+    let kept = 0;
+    for (;;) {
+      const count = await this.#socket.read(kept === 0 ? buffer : buffer.subarray(kept));
+      if (count === null) throw new Error("the broker closed a connection");
+      const end = kept + count;
+      const consumed = consume(buffer, end);
+      kept = end - consumed;
+      if (kept > 0) buffer.copyWithin(0, consumed, end);
+      if (unhurried && count < smallRead) await sleepOneMillisecond();
+    }
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  async #request(packet: Uint8Array): Promise<Uint8Array> {
+    await this.#write(packet);
+    const buffer = new Uint8Array(1024);
+    let end = 0;
+    for (;;) {
+      const count = await this.#socket.read(buffer.subarray(end));
+      if (count === null) throw new Error("the broker closed a connection during its handshake");
+      end += count;
+      const size = packetSize(buffer.subarray(0, end));
+      if (size !== undefined && size <= end) return buffer.subarray(0, size);
+    }
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    let written = 0;
+    while (written < bytes.length) written += await this.#socket.write(bytes.subarray(written));
+  }
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+let pause: Promise<void> | undefined;
+
+/**
+ * Lets what is ready at this moment be dealt with, then puts the whole process to sleep for a millisecond, once for all
+ * connections that ask for it. A timer would not do: every segment that arrives would still wake the process, and make
+ * the broker pay for it.
+ */
+function sleepOneMillisecond(): Promise<void> {
+  return pause ??= new Promise((resolve) => {
+    setTimeout(() => {
+      Atomics.wait(sleeper, 0, 0, 1);
+      pause = undefined;
+      resolve();
+    }, 0);
+  });
+}

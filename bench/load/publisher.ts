@@ -1,0 +1,132 @@
+import type { Connection } from "./connection.ts";
+import { Header, type PublishTemplate, type QoS, twoByteInteger } from "./packets.ts";
+
+const acknowledgementSize = 4;
+
+/** How far a publisher goes at a time. */
+export interface PublisherLimits {
+  /** Messages that it may have in flight at QoS 1 and 2. */
+  window: number;
+  /** Messages that it sends in one write. */
+  batch: number;
+}
+
+/** A client that publishes to one topic, and at QoS 1 and 2 completes the exchange of every message. */
+export class Publisher {
+  readonly window: number;
+  readonly batch: number;
+
+  readonly #connection: Connection;
+  readonly #template: PublishTemplate;
+  readonly #qos: QoS;
+  readonly #run: Uint8Array;
+  /** Messages whose exchange is not complete; always 0 at QoS 0. */
+  #inFlight = 0;
+  #nextPacketId = 1;
+  /** PUBACK [MQTT-4.6.0-2] and PUBREC [MQTT-4.6.0-3] come in the order of the messages. */
+  #nextAcknowledgedId = 1;
+
+  constructor(connection: Connection, template: PublishTemplate, qos: QoS, { window, batch }: PublisherLimits) {
+    this.window = window;
+    this.batch = batch;
+    this.#connection = connection;
+    this.#template = template;
+    this.#qos = qos;
+    this.#run = repeat(template.packet, batch);
+  }
+
+  /** Whether a batch fits into the window. */
+  get ready(): boolean {
+    return this.#inFlight + this.batch <= this.window;
+  }
+
+  /** Whether the exchange of every message is complete. */
+  get idle(): boolean {
+    return this.#inFlight === 0;
+  }
+
+  /** Sends a batch of messages in one write. */
+  publish(): void {
+    const offset = this.#connection.reserve(this.#run.length);
+    this.#connection.outbound.set(this.#run, offset);
+    if (this.#qos > 0) this.#numberPackets(offset, offset + this.#run.length);
+    this.#connection.flush();
+  }
+
+  /** Sends a batch of messages that carry `timestamp` as a float64 in the first 8 bytes of their payloads. */
+  publishStamped(timestamp: number): void {
+    const stamp = new DataView(this.#run.buffer);
+    for (let packet = 0; packet < this.#run.length; packet += this.#template.packet.length) {
+      stamp.setFloat64(packet + this.#template.payloadOffset, timestamp);
+    }
+    this.publish();
+  }
+
+  /** Takes the broker's acknowledgements, until the connection ends; calls `onCompleted` when some complete an exchange. */
+  receive(onCompleted: () => void): Promise<never> {
+    return this.#connection.receive((buffer, end) => {
+      const before = this.#inFlight;
+      const consumed = this.#acknowledge(buffer, end);
+      if (this.#inFlight < before) onCompleted();
+      this.#connection.flush();
+      return consumed;
+    });
+  }
+
+  #numberPackets(start: number, end: number): void {
+    const { outbound } = this.#connection;
+    const size = this.#template.packet.length;
+    for (let offset = start + this.#template.packetIdOffset; offset < end; offset += size) {
+      outbound[offset] = this.#nextPacketId >> 8;
+      outbound[offset + 1] = this.#nextPacketId & 0xff;
+      this.#nextPacketId = packetIdAfter(this.#nextPacketId);
+      this.#inFlight++;
+    }
+  }
+
+  #acknowledge(buffer: Uint8Array, end: number): number {
+    let offset = 0;
+    while (end - offset >= acknowledgementSize) {
+      const size = 2 + buffer[offset + 1];
+      if (end - offset < size) break;
+      const header = buffer[offset];
+      const packetId = twoByteInteger(buffer, offset + 2);
+      if (size > acknowledgementSize && buffer[offset + 4] >= 0x80) {
+        throw new Error(`the broker refused a message with reason code 0x${buffer[offset + 4].toString(16)}`);
+      }
+      if (header === Header.pubcomp && this.#qos === 2) {
+        this.#inFlight--;
+      } else if (
+        header === (this.#qos === 1 ? Header.puback : Header.pubrec) && packetId === this.#nextAcknowledgedId
+      ) {
+        this.#nextAcknowledgedId = packetIdAfter(packetId);
+        if (this.#qos === 1) this.#inFlight--;
+        else this.#release(packetId);
+      } else {
+        const found = `packet type ${header >> 4} with packet identifier ${packetId}`;
+        throw new Error(`a publisher at QoS ${this.#qos} did not expect ${found}`);
+      }
+      offset += size;
+    }
+    return offset;
+  }
+
+  #release(packetId: number): void {
+    const offset = this.#connection.reserve(acknowledgementSize);
+    const { outbound } = this.#connection;
+    outbound[offset] = Header.pubrel;
+    outbound[offset + 1] = 2;
+    outbound[offset + 2] = packetId >> 8;
+    outbound[offset + 3] = packetId & 0xff;
+  }
+}
+
+function packetIdAfter(packetId: number): number {
+  return packetId === 65_535 ? 1 : packetId + 1;
+}
+
+function repeat(packet: Uint8Array, count: number): Uint8Array {
+  const run = new Uint8Array(packet.length * count);
+  for (let i = 0; i < count; i++) run.set(packet, i * packet.length);
+  return run;
+}

@@ -1,0 +1,55 @@
+import { Fifo } from "./fifo.ts";
+import type { OutgoingMessage } from "./session.ts";
+
+/** A retained message for a new subscription. */
+export interface RetainedDelivery {
+  readonly outgoing: OutgoingMessage;
+  /** Whether it still is its topic's retained message; if not, the client has been sent what took its place. */
+  readonly current: () => boolean;
+}
+
+/** What waits for one client, in the order in which it goes out. */
+export class Backlog {
+  /** What was in flight when the last connection ended, and has to be sent again before anything else. */
+  readonly unsent = new Fifo<OutgoingMessage>();
+  /** Retained messages for new subscriptions. Not counted against the limits: they are kept anyway. */
+  readonly retained = new Fifo<RetainedDelivery>();
+  /** Messages that came while the client was away, or had enough. */
+  readonly queue = new Fifo<OutgoingMessage>();
+  /** How much memory the queue takes, in bytes. */
+  queueBytes = 0;
+
+  get empty(): boolean {
+    return this.queue.length === 0 && this.unsent.length === 0 && this.retained.length === 0;
+  }
+
+  enqueue(outgoing: OutgoingMessage): void {
+    this.queue.push(outgoing);
+    this.queueBytes += outgoing.message.size;
+  }
+
+  dequeue(): OutgoingMessage | undefined {
+    const outgoing = this.queue.shift();
+    if (outgoing !== undefined) this.queueBytes -= outgoing.message.size;
+    return outgoing;
+  }
+
+  /** Takes everything out of the queue for which `keep` is false, and returns that. */
+  retainQueued(keep: (outgoing: OutgoingMessage) => boolean): OutgoingMessage[] {
+    const removed = this.queue.retain(keep);
+    for (const { message } of removed) this.queueBytes -= message.size;
+    return removed;
+  }
+
+  /** What goes out next. */
+  next(): OutgoingMessage | undefined {
+    return this.unsent.shift() ?? this.#nextRetained() ?? this.dequeue();
+  }
+
+  #nextRetained(): OutgoingMessage | undefined {
+    for (;;) {
+      const next = this.retained.shift();
+      if (next === undefined || next.current()) return next?.outgoing;
+    }
+  }
+}
