@@ -58,7 +58,6 @@ export class Client implements ConnectionEvents, Acknowledger {
   session!: Session;
   level: ProtocolLevel = 4;
   state: "new" | "authenticating" | "connected" | "closed" = "new";
-  readonly acknowledgements: AcknowledgementQueue;
   keepAliveTimer: Timer | undefined = undefined;
   #connectTimer: Timer | undefined = undefined;
   authentication: AuthenticationState | undefined = undefined;
@@ -80,13 +79,18 @@ export class Client implements ConnectionEvents, Acknowledger {
   #sentAliases: Map<Topic, number> | undefined = undefined;
   /** Whether the session has more to send as soon as the connection has written what it holds. */
   #waitsForRoom = false;
+  #acknowledgements: AcknowledgementQueue | undefined = undefined;
   #over: Promise<void> | undefined = undefined;
 
   constructor(transport: Transport, context: BrokerContext, remoteAddress: string | undefined) {
     this.context = context;
     this.remoteAddress = remoteAddress;
     this.connection = new Connection(transport, context, this, context.limits.packetSize);
-    this.acknowledgements = new AcknowledgementQueue(this);
+  }
+
+  /** What the client is owed for its messages. */
+  get acknowledgements(): AcknowledgementQueue {
+    return this.#acknowledgements ??= new AcknowledgementQueue(this);
   }
 
   /** Speaks with the client until the connection is over. Never rejects. */

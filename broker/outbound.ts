@@ -6,7 +6,14 @@ const FIRST_BUFFER = 4096;
 /** A collecting buffer grows up to this; what comes then starts another one. */
 const LARGEST_BUFFER = 256 * 1024;
 
+interface Segment {
+  readonly bytes: Uint8Array;
+  /** The buffer to give back when they are written. */
+  readonly pooled: Uint8Array<ArrayBuffer> | undefined;
+}
+
 const noBytes = new Uint8Array(0);
+const noSegments: readonly Segment[] = [];
 
 /** What becomes of what was collected. */
 export interface OutboundEvents {
@@ -22,7 +29,7 @@ export class Outbound {
   buffer: Uint8Array<ArrayBuffer> = noBytes;
   #length = 0;
   /** Full buffers, and payloads of their own, that go out before `buffer`. */
-  #segments: { bytes: Uint8Array; pooled: Uint8Array<ArrayBuffer> | undefined }[] = [];
+  #segments: readonly Segment[] = noSegments;
   /** Bytes that are not handed over to the transport yet. */
   pending = 0;
 
@@ -56,7 +63,7 @@ export class Outbound {
   /** Adds these bytes themselves: they must never change. For what is too large to be worth a copy. */
   writeShared(bytes: Uint8Array): void {
     this.#seal();
-    this.#segments.push({ bytes, pooled: undefined });
+    this.#add({ bytes, pooled: undefined });
     this.pending += bytes.length;
   }
 
@@ -90,10 +97,15 @@ export class Outbound {
 
   #seal(): void {
     if (this.#length > 0) {
-      this.#segments.push({ bytes: this.buffer.subarray(0, this.#length), pooled: this.buffer });
+      this.#add({ bytes: this.buffer.subarray(0, this.#length), pooled: this.buffer });
       this.buffer = noBytes;
       this.#length = 0;
     }
+  }
+
+  #add(segment: Segment): void {
+    if (this.#segments === noSegments) this.#segments = [segment];
+    else (this.#segments as Segment[]).push(segment);
   }
 
   async #writeAll(): Promise<void> {
@@ -101,7 +113,7 @@ export class Outbound {
       while (this.pending > 0) {
         this.#seal();
         const segments = this.#segments;
-        this.#segments = [];
+        this.#segments = noSegments;
         for (const { bytes, pooled } of segments) {
           await this.#transport.write(bytes);
           if (pooled !== undefined) this.#pool.give(pooled);

@@ -120,13 +120,12 @@ function accept(client: Client, message: Message, qos: Qos, packetId: number): M
   const { router, retained, limits } = client.context;
   const stored = message.retain ? retained.store(message) : undefined;
   const routed = router.route(message);
-  if (qos > 0) {
-    const outcome = isPromise(stored) || isPromise(routed)
-      ? Promise.all([routed, stored]).then(([matched]) => reasonFor(matched))
-      : reasonFor(routed);
-    if (qos === 2) remember(client, packetId, outcome);
-    client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, outcome);
-  }
+  if (qos === 0) return isPromise(routed) ? routed.then(() => {}) : undefined;
+  const outcome = isPromise(stored) || isPromise(routed)
+    ? Promise.all([routed, stored]).then(([matched]) => reasonFor(matched))
+    : reasonFor(routed);
+  if (qos === 2) remember(client, packetId, outcome);
+  client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, outcome);
   return then(routed, () => client.acknowledgements.shorterThan(limits.receiveMaximum));
 }
 
