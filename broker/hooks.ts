@@ -117,8 +117,8 @@ export interface Hook {
   onPublishReceived?(client: ClientInfo, packet: PublishPacket): MaybePromise<PublishPacket | void>;
   /** Changes a message for one receiver, by returning another packet. */
   onPublishDeliver?(subscriber: ClientInfo, packet: PublishPacket): MaybePromise<PublishPacket | void>;
-  /** Changes a will before it is published, by returning another packet. */
-  onWillPublish?(clientId: string, will: PublishPacket): MaybePromise<PublishPacket | void>;
+  /** Changes a will before it is published, by returning another packet, or keeps it back by throwing. */
+  onWillPublish?(clientId: string, will: PublishPacket, client: ClientInfo): MaybePromise<PublishPacket | void>;
   /** A message will not reach a client. Not called for QoS 0 messages to a client that is not connected. */
   onMessageDropped?(clientId: string, packet: PublishPacket, reason: DropReason): void;
 

@@ -12,7 +12,7 @@ export function publishWill(session: Session, context: BrokerContext): void {
   session.will = undefined;
   recover(
     () =>
-      then(askHooks(will, clientId, context), (packet) => {
+      then(askHooks(will, session, context), (packet) => {
         const message = Message.from(context.topics.named(packet.topic), packet, clientId);
         return then(message.retain ? context.retained.store(message) : undefined, () =>
           then(context.router.route(message), () => {}));
@@ -21,11 +21,11 @@ export function publishWill(session: Session, context: BrokerContext): void {
   );
 }
 
-function askHooks(will: Will, clientId: string, { hooks }: BrokerContext): MaybePromise<PublishPacket> {
+function askHooks(will: Will, { clientId, info }: Session, { hooks }: BrokerContext): MaybePromise<PublishPacket> {
   let packet = toPublish(will);
   return then(
     forEachInTurn(hooks.on.onWillPublish, (hook) =>
-      then(hook.onWillPublish(clientId, packet), (changed) => {
+      then(hook.onWillPublish(clientId, packet, info), (changed) => {
         packet = changed ?? packet;
       })),
     () => packet,

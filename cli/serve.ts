@@ -1,4 +1,4 @@
-import { configure, getLogger, getTextFormatter, type LogLevel } from "@logtape/logtape";
+import { configure, getLogger, getTextFormatter, type Logger, type LogLevel } from "@logtape/logtape";
 import { type Command, Option } from "commander";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -55,13 +55,16 @@ async function serve(options: ServeOptions): Promise<void> {
       2,
     );
   }
-  await configureLogging(options.logLevel);
+  const logger = await configureLogging(options.logLevel);
   const stopped = Promise.withResolvers<void>();
   using _signals = onTerminationSignal(() => stopped.resolve());
   const broker = new Broker();
   try {
     const { address } = await broker.listen({ hostname: options.host, port: options.port });
     console.log(greeting(address));
+    if (!isLoopback(options.host)) {
+      logger.warn("anybody who reaches this machine can connect: nobody is asked who they are");
+    }
     await stopped.promise;
   } finally {
     await broker.close();
@@ -72,7 +75,8 @@ function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
-async function configureLogging(level: LogLevel): Promise<void> {
+/** Sends log records to stderr, from `level` up, and also the errors that nothing has caught. */
+async function configureLogging(level: LogLevel): Promise<Logger> {
   const format = getTextFormatter({ timestamp: "rfc3339", level: "full", category: "." });
   await configure({
     reset: true,
@@ -92,6 +96,7 @@ async function configureLogging(level: LogLevel): Promise<void> {
     event.preventDefault();
     logger.error("unexpected error: {error}", { error: event.error });
   });
+  return logger;
 }
 
 /** Where the broker listens, and two lines to copy that show it at work. */
