@@ -16,13 +16,24 @@
  * @module
  */
 export { Broker } from "./broker/broker.ts";
-export type { BrokerStats, LocalSubscription, Peer, PublishOptions, SubscribeOptions } from "./broker/broker.ts";
+export type {
+  BrokerStats,
+  LocalSubscription,
+  NetworkListenOptions,
+  PublishOptions,
+  SubscribeOptions,
+} from "./broker/broker.ts";
 export type { Counters } from "./broker/broker_context.ts";
 export type { AuthExchange, AuthStep, ClientInfo, DropReason, Hook, HookContext } from "./broker/hooks.ts";
 export { defaultLimits } from "./broker/limits.ts";
 export type { Limits } from "./broker/limits.ts";
-export type { Listener } from "./broker/listener.ts";
+export type { Listener, NetworkAddress, Peer, UnixAddress } from "./broker/listener.ts";
+export type { ProxyProtocolOptions } from "./broker/listeners/proxy_protocol.ts";
 export type { TcpListenOptions } from "./broker/listeners/tcp.ts";
+export type { TlsListenOptions } from "./broker/listeners/tls.ts";
+export type { TlsOptions } from "./broker/listeners/tls_context.ts";
+export type { UnixListenOptions } from "./broker/listeners/unix.ts";
+export type { SecureWebSocketListenOptions, WebSocketListenOptions } from "./broker/listeners/web_socket.ts";
 export type { MessageHandler } from "./broker/local_subscriber.ts";
 export type { Logger } from "./broker/logger.ts";
 export type { MaybePromise } from "./broker/maybe_promise.ts";

@@ -5,13 +5,20 @@ import { isTopicFilter } from "../codec/topic.ts";
 import { BrokerContext, type Counters } from "./broker_context.ts";
 import { Client } from "./client.ts";
 import type { Hook } from "./hooks.ts";
-import type { Listener } from "./listener.ts";
+import type { ListenContext, Listener, NetworkAddress, Peer, UnixAddress } from "./listener.ts";
 import { listenTcp, type TcpListenOptions } from "./listeners/tcp.ts";
+import { listenTls, type TlsListenOptions } from "./listeners/tls.ts";
+import { listenUnix, type UnixListenOptions } from "./listeners/unix.ts";
+import {
+  listenWebSocket,
+  type SecureWebSocketListenOptions,
+  type WebSocketListenOptions,
+} from "./listeners/web_socket.ts";
 import { LocalSubscriber, type MessageHandler } from "./local_subscriber.ts";
 import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
 import { type BrokerOptions, resolveOptions } from "./options.ts";
-import { type Duplex, transportOf } from "./transport.ts";
+import { type Duplex, type Transport, transportOf } from "./transport.ts";
 
 /** What goes with a message that the embedding program publishes. */
 export interface PublishOptions {
@@ -37,11 +44,12 @@ export interface LocalSubscription extends Disposable {
   unsubscribe(): void;
 }
 
-/** What is known of a peer that `serve` is given. */
-export interface Peer {
-  /** Where it connects from, for hooks, logs and the limit of connections per address. */
-  remoteAddress?: string;
-}
+/** Where and how to listen on the network. */
+export type NetworkListenOptions =
+  | TcpListenOptions
+  | TlsListenOptions
+  | WebSocketListenOptions
+  | SecureWebSocketListenOptions;
 
 /** What a broker holds and has done. */
 export interface BrokerStats extends Readonly<Counters> {
@@ -114,25 +122,41 @@ export class Broker implements AsyncDisposable {
   }
 
   /**
-   * Accepts TCP connections, on 127.0.0.1:1883 unless told otherwise.
+   * Accepts connections: on 127.0.0.1:1883 over TCP, unless told otherwise.
    *
-   * @throws {Error} If the port cannot be had; the message says why and what to do.
+   * @throws {Error} If the port cannot be had, or a certificate cannot be used; the message says why and what to do.
+   *
+   * @example TLS and WebSocket besides TCP
+   * ```ts no-run
+   * import { Broker } from "@hookmq/broker";
+   *
+   * const broker = new Broker();
+   * await broker.listen();
+   * await broker.listen({ transport: "tls", hostname: "0.0.0.0", certificate: "server.pem", key: "server.key" });
+   * await broker.listen({ transport: "ws", port: 8083, origins: ["https://dashboard.example.org"] });
+   * ```
    */
-  // deno-lint-ignore require-await -- other transports than TCP will have to wait
-  async listen(options: TcpListenOptions = {}): Promise<Listener> {
+  listen(options: UnixListenOptions): Promise<Listener<UnixAddress>>;
+  /** Accepts connections on the network. */
+  listen(options?: NetworkListenOptions): Promise<Listener<NetworkAddress>>;
+  /** Accepts connections. */
+  listen(options: NetworkListenOptions | UnixListenOptions): Promise<Listener>;
+  async listen(options: NetworkListenOptions | UnixListenOptions = {}): Promise<Listener> {
     this.#assertOpen();
-    const listener = listenTcp(options, (conn) => {
-      const { hostname } = conn.remoteAddr as Deno.NetAddr;
-      void this.serve(conn, { remoteAddress: hostname });
-    }, this.#context.logger);
-    this.#listeners.add(listener);
-    return {
-      address: listener.address,
+    const listener = await this.#open(options);
+    const tracked = {
+      ...listener,
       close: () => {
-        this.#listeners.delete(listener);
-        listener.close();
+        if (this.#listeners.delete(tracked)) listener.close();
       },
     };
+    this.#listeners.add(tracked);
+    return tracked;
+  }
+
+  /** What listens, in the order in which it was opened. */
+  get listeners(): readonly Listener[] {
+    return [...this.#listeners];
   }
 
   /**
@@ -149,19 +173,8 @@ export class Broker implements AsyncDisposable {
    * await broker.close();
    * ```
    */
-  serve(duplex: Duplex, { remoteAddress }: Peer = {}): Promise<void> {
-    const { counters, connections, pool, logger } = this.#context;
-    const transport = transportOf(duplex, pool);
-    if (this.#closing !== undefined || !connections.mayOpen(remoteAddress)) {
-      counters.connectionsRefused += 1;
-      logger.warn("a connection from {remoteAddress} is refused: there are too many", { remoteAddress });
-      transport.close();
-      return Promise.resolve();
-    }
-    counters.connectionsAccepted += 1;
-    const client = new Client(transport, this.#context, remoteAddress);
-    connections.add(client);
-    return client.run();
+  serve(duplex: Duplex, peer: Peer = {}): Promise<void> {
+    return this.#accept(transportOf(duplex, this.#context.pool), peer);
   }
 
   /**
@@ -263,6 +276,43 @@ export class Broker implements AsyncDisposable {
   /** Closes the broker at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #open(options: NetworkListenOptions | UnixListenOptions): Listener | Promise<Listener> {
+    const { pool, limits, logger, connections } = this.#context;
+    const context: ListenContext = {
+      pool,
+      limits,
+      logger,
+      accept: (transport, peer) => void this.#accept(transport, peer),
+      mayOpen: (remoteAddress) => connections.mayOpen(remoteAddress),
+    };
+    switch (options.transport) {
+      case "unix":
+        return listenUnix(options, context);
+      case "tls":
+        return listenTls(options, context);
+      case "ws":
+      case "wss":
+        return listenWebSocket(options, context);
+      default:
+        return listenTcp(options, context);
+    }
+  }
+
+  #accept(transport: Transport, peer: Peer): Promise<void> {
+    const { counters, connections, logger } = this.#context;
+    const { remoteAddress } = peer;
+    if (this.#closing !== undefined || !connections.mayOpen(remoteAddress)) {
+      counters.connectionsRefused += 1;
+      logger.warn("a connection from {remoteAddress} is refused: there are too many", { remoteAddress });
+      transport.close();
+      return Promise.resolve();
+    }
+    counters.connectionsAccepted += 1;
+    const client = new Client(transport, this.#context, peer);
+    connections.add(client);
+    return client.run();
   }
 
   #deliver(message: Message): MaybePromise<void> {

@@ -22,6 +22,7 @@ import { handleSubscribe } from "./handlers/subscribe.ts";
 import { handleUnsubscribe } from "./handlers/unsubscribe.ts";
 import type { ClientInfo } from "./hooks.ts";
 import type { MaybePromise } from "./maybe_promise.ts";
+import type { Peer } from "./listener.ts";
 import type { Message, TopicForm } from "./message.ts";
 import type { Session } from "./session.ts";
 import type { Timer } from "./timer_wheel.ts";
@@ -51,7 +52,7 @@ export interface AuthenticationState {
 export class Client implements ConnectionEvents, Acknowledger {
   readonly context: BrokerContext;
   readonly connection: Connection;
-  readonly remoteAddress: string | undefined;
+  readonly peer: Peer;
   /** Set by CONNECT. */
   info!: ClientInfo;
   /** Set when the client is connected. */
@@ -82,9 +83,9 @@ export class Client implements ConnectionEvents, Acknowledger {
   #acknowledgements: AcknowledgementQueue | undefined = undefined;
   #over: Promise<void> | undefined = undefined;
 
-  constructor(transport: Transport, context: BrokerContext, remoteAddress: string | undefined) {
+  constructor(transport: Transport, context: BrokerContext, peer: Peer) {
     this.context = context;
-    this.remoteAddress = remoteAddress;
+    this.peer = peer;
     this.connection = new Connection(transport, context, this, context.limits.packetSize);
   }
 
@@ -324,7 +325,7 @@ export class Client implements ConnectionEvents, Acknowledger {
     void this.connection.end();
     logger.debug("{clientId} from {remoteAddress} is gone: {reason}", {
       clientId: this.info?.clientId,
-      remoteAddress: this.remoteAddress,
+      remoteAddress: this.peer.remoteAddress,
       reason: error?.message ?? reasonName(ReasonCode.NormalDisconnection),
     });
     if (!wasConnected) return;
@@ -356,7 +357,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   #sendBytes(bytes: Uint8Array): void {
     if (bytes.length <= this.maximumPacketSize) return this.connection.send(bytes);
     // Nothing that we may not send can be left out: without it the client would wait for ever.
-    if (this.state === "connected" && bytes[0] >> 4 !== PacketType.Disconnect) {
+    if (bytes[0] >> 4 !== PacketType.Disconnect) {
       this.disconnect(ReasonCode.PacketTooLarge, "an answer is larger than the maximum packet size");
     }
   }

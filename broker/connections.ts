@@ -22,13 +22,13 @@ export class Connections {
   }
 
   add(client: Client): void {
-    const { remoteAddress } = client;
+    const { remoteAddress } = client.peer;
     this.#clients.add(client);
     if (remoteAddress !== undefined) this.#countByAddress.set(remoteAddress, this.#count(remoteAddress) + 1);
   }
 
   release(client: Client): void {
-    const { remoteAddress } = client;
+    const { remoteAddress } = client.peer;
     this.#clients.delete(client);
     if (remoteAddress === undefined) return;
     const count = this.#count(remoteAddress) - 1;

@@ -16,6 +16,8 @@ export interface ClientInfo {
   readonly username: string | undefined;
   /** Where it connects from, e.g. `"192.0.2.7"`; `undefined` where the transport does not say. */
   readonly remoteAddress: string | undefined;
+  /** The common name of its TLS certificate, where the listener asks for one. */
+  readonly certificateName: string | undefined;
   /** Whether it asked for a new session. */
   readonly cleanStart: boolean;
   /** The keep alive that holds, in seconds; 0 for none. */

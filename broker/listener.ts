@@ -1,7 +1,75 @@
+import type { BufferPool } from "./buffer_pool.ts";
+import type { Limits } from "./limits.ts";
+import type { Logger } from "./logger.ts";
+import type { Transport } from "./transport.ts";
+
+/** Where a listener on the network can be reached. */
+export interface NetworkAddress {
+  /** What it speaks. */
+  readonly transport: "tcp" | "tls" | "ws" | "wss";
+  /** As it was asked for. */
+  readonly hostname: string;
+  /** The real one, also if 0 was asked for. */
+  readonly port: number;
+}
+
+/** Where a listener on a Unix socket can be reached. */
+export interface UnixAddress {
+  /** What it speaks. */
+  readonly transport: "unix";
+  /** The socket's file. */
+  readonly path: string;
+}
+
 /** Something that accepts connections for a broker. */
-export interface Listener {
-  /** Where it listens; the port is the real one, also if 0 was asked for. */
-  readonly address: Deno.NetAddr;
+export interface Listener<Address extends NetworkAddress | UnixAddress = NetworkAddress | UnixAddress> {
+  /** Where it listens. */
+  readonly address: Address;
+  /** Where it listens, e.g. `"mqtt://127.0.0.1:1883"`, `"wss://0.0.0.0:8084/mqtt"` or `"unix:/run/hookmq.sock"`. */
+  readonly url: string;
+  /**
+   * Reads its certificates again, if it has any that come from files; connections that exist go on.
+   *
+   * @throws {Error} If they cannot be used; the old ones stay in force then.
+   */
+  reload(): Promise<void>;
   /** Accepts no more connections; those that exist go on. */
   close(): void;
+}
+
+/** What is known of a peer. */
+export interface Peer {
+  /** Where it connects from, for hooks, logs and the limit of connections per address. */
+  remoteAddress?: string;
+  /** The common name of the certificate that it has shown, if it had to show one. */
+  certificateName?: string;
+}
+
+/** What a listener needs of its broker. */
+export interface ListenContext {
+  readonly pool: BufferPool;
+  readonly limits: Limits;
+  readonly logger: Logger;
+  /** Takes a connection. */
+  accept(transport: Transport, peer: Peer): void;
+  /** Whether the limits leave room for one more from this address, so that nothing is spent on others. */
+  mayOpen(remoteAddress: string | undefined): boolean;
+}
+
+/** An error for whoever wanted to listen: where, why not, and what to do. */
+export function cannotListen(where: string, error: Error & { code?: string }): Error {
+  return new Error(`cannot listen on ${where}: ${explanation(error)}`, { cause: error });
+}
+
+function explanation({ code, message }: Error & { code?: string }): string {
+  switch (code) {
+    case "EADDRINUSE":
+      return "address in use (another broker? try --port)";
+    case "EADDRNOTAVAIL":
+      return "this machine has no such address (try --host)";
+    case "EACCES":
+      return "permission denied (ports below 1024 belong to the administrator; try --port)";
+    default:
+      return message;
+  }
 }

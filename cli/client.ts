@@ -1,12 +1,7 @@
 import { Buffer } from "node:buffer";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import mqtt, {
-  type ErrorWithReasonCode,
-  type IClientOptions,
-  type IPublishPacket,
-  type MqttClient,
-  type Packet,
-} from "mqtt";
+import mqtt, { type IClientOptions, type IPublishPacket, type MqttClient, type Packet } from "mqtt";
+import { reasonName } from "../codec/reason_code.ts";
 import { isTopicName } from "../codec/topic.ts";
 import { Failure } from "./failure.ts";
 import { integer } from "./option_values.ts";
@@ -183,21 +178,36 @@ function describe(packet: Packet): string {
  */
 export function connect(client: MqttClient): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let answer: Packet | undefined;
+  client.once("packetreceive", (packet) => answer = packet);
   client.once("connect", () => resolve());
-  client.once("error", (error) => reject(new Failure(connectProblem(client, error))));
+  client.once("error", (error) => reject(new Failure(connectProblem(client, error, answer))));
   client.once("close", () => reject(new Failure(`${broker(client)} closed the connection without accepting it`)));
   client.connect();
   return promise;
 }
 
-/** The words of a reason code as MQTT.js put them behind `Connection refused: ` and the like. */
-export function reasonOf(error: Error): string {
-  return error.message.replace(/^[A-Z][a-z]+ (refused|error): /, "").toLowerCase();
+/** The return codes of an MQTT 3 CONNACK. */
+const returnCodes = [
+  "accepted",
+  "unacceptable protocol version",
+  "identifier rejected",
+  "server unavailable",
+  "bad user name or password",
+  "not authorized",
+];
+
+/** Why the broker refused something: what its code means, and what it says besides. */
+export function refusal(code: number, packet?: Packet): string {
+  const reason = returnCodes[code] ?? reasonName(code);
+  const properties = packet !== undefined && "properties" in packet ? packet.properties : undefined;
+  const explained = properties !== undefined && "reasonString" in properties;
+  return explained ? `${reason} (${properties.reasonString})` : reason;
 }
 
-function connectProblem(client: MqttClient, error: Error | ErrorWithReasonCode): string {
-  const { code } = error as { code?: string | number };
-  if (typeof code === "number") return `${broker(client)} refused the connection: ${reasonOf(error)}`;
+function connectProblem(client: MqttClient, error: Error & { code?: string | number }, answer?: Packet): string {
+  const { code } = error;
+  if (typeof code === "number") return `${broker(client)} refused the connection: ${refusal(code, answer)}`;
   switch (code) {
     case "ECONNREFUSED":
       return `cannot connect to ${broker(client)}: connection refused (is a broker running there?)`;

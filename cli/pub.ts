@@ -1,15 +1,14 @@
 import { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { IPublishPacket, MqttClient } from "mqtt";
-import { reasonName } from "../codec/reason_code.ts";
+import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
 import {
   addClientOptions,
   type ClientOptions,
   connect,
   createClient,
   disconnect,
-  reasonOf,
+  refusal,
   topicName,
 } from "./client.ts";
 import { Failure } from "./failure.ts";
@@ -121,16 +120,13 @@ async function publishAll(
 ): Promise<void> {
   await connect(client);
   const limit = Math.min(inFlightLimit, client.serverProperties?.receiveMaximum ?? inFlightLimit);
-  const inFlight = new Set<Promise<unknown>>();
+  const inFlight = new Set<Promise<void>>();
   const refused = Promise.withResolvers<never>();
   const send = async () => {
     for await (const payload of payloads) {
-      const acknowledged = client.publishAsync(topic, payload, { qos, retain, properties });
+      const acknowledged = publish(client, topic, payload, { qos, retain: retain === true, properties });
       inFlight.add(acknowledged);
-      acknowledged.then(
-        () => inFlight.delete(acknowledged),
-        (error) => refused.reject(new Failure(`the broker refused the message: ${reasonOf(error)}`)),
-      );
+      acknowledged.then(() => inFlight.delete(acknowledged), refused.reject);
       if (inFlight.size >= limit) await Promise.race(inFlight);
     }
     await Promise.all(inFlight);
@@ -140,11 +136,27 @@ async function publishAll(
   await Promise.race([send(), refused.promise, connectionLost(client)]);
 }
 
+/** Publishes one message, and resolves when the broker has acknowledged it, or at QoS 0 when it is sent. */
+function publish(
+  client: MqttClient,
+  topic: string,
+  payload: string | Buffer,
+  options: IClientPublishOptions,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    client.publish(topic, payload, options, (error, packet) => {
+      if (error === undefined || error === null) return resolve();
+      const reason = "code" in error ? refusal(error.code, packet) : error.message;
+      reject(new Failure(`the broker refused the message: ${reason}`));
+    });
+  });
+}
+
 /** Rejects when the broker ends the connection, or when it breaks. */
 function connectionLost(client: MqttClient): Promise<never> {
   return new Promise((_resolve, reject) => {
-    client.once("disconnect", ({ reasonCode }) => {
-      reject(new Failure(`the broker closed the connection: ${reasonName(reasonCode ?? 0)}`));
+    client.once("disconnect", (packet) => {
+      reject(new Failure(`the broker closed the connection: ${refusal(packet.reasonCode ?? 0, packet)}`));
     });
     client.once("close", () => {
       if (!client.disconnecting) reject(new Failure("the broker closed the connection"));

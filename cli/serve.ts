@@ -25,7 +25,7 @@ export function addServeCommand(program: Command): void {
     )
     .option(
       "--memory",
-      "keep sessions and retained messages in memory only; they always are, so far: they end with the process",
+      "keep sessions and retained messages in memory, so that they end with the process (so far they always do)",
     )
     .option("--anonymous", "listen beyond this machine although nobody is asked for a password")
     .addOption(

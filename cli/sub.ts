@@ -1,9 +1,9 @@
 import { Buffer } from "node:buffer";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ErrorWithSubackPacket, IPublishPacket, MqttClient } from "mqtt";
-import { ReasonCode, reasonName } from "../codec/reason_code.ts";
+import { ReasonCode } from "../codec/reason_code.ts";
 import { isTopicFilter } from "../codec/topic.ts";
-import { addClientOptions, type ClientOptions, connect, createClient, disconnect, reasonOf } from "./client.ts";
+import { addClientOptions, type ClientOptions, connect, createClient, disconnect, refusal } from "./client.ts";
 import { Failure } from "./failure.ts";
 import { parseFormat } from "./format.ts";
 import { collect, integer, seconds } from "./option_values.ts";
@@ -133,8 +133,10 @@ function stayConnected(client: MqttClient, options: SubOptions, fail: (failure: 
     if (!options.quiet) console.error("hookmq: the connection is lost, reconnecting");
   });
   client.on("error", (error) => {
-    const isReasonCode = "code" in error && typeof error.code === "number";
-    if (isReasonCode) fail(new Failure(`the broker refused the connection: ${reasonOf(error)}`));
+    // A socket's error has a word as its code: then the broker is tried again.
+    if ("code" in error && typeof error.code === "number") {
+      fail(new Failure(`the broker refused the connection: ${refusal(error.code)}`));
+    }
   });
   client.on("disconnect", ({ reasonCode }) => {
     // Reconnecting would take the session back, and the two clients would go on doing so to each other.
@@ -152,8 +154,8 @@ async function subscribe(client: MqttClient, { topic, unsubscribe, qos }: SubOpt
 }
 
 function subscribeProblem(filters: string[], error: Error | ErrorWithSubackPacket): string {
-  if (!("packet" in error)) return `cannot subscribe: ${reasonOf(error)}`;
+  if (!("packet" in error)) return `cannot subscribe: ${error.message}`;
   const reasonCodes = error.packet.granted as number[];
   const refused = reasonCodes.findIndex((reasonCode) => reasonCode >= ReasonCode.UnspecifiedError);
-  return `the broker refused the subscription to "${filters[refused]}": ${reasonName(reasonCodes[refused])}`;
+  return `the broker refused the subscription to "${filters[refused]}": ${refusal(reasonCodes[refused], error.packet)}`;
 }

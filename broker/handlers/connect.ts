@@ -14,10 +14,10 @@ import { beginAuthentication } from "./auth.ts";
 /** CONNECT: a client wants in. Source: MQTT 5.0 section 3.1.4, MQTT 3.1.1 section 3.1.4. */
 export function handleConnect(client: Client, packet: ConnectPacket): MaybePromise<void> {
   const { hooks } = client.context;
+  client.maximumPacketSize = packet.properties?.maximumPacketSize ?? Infinity;
   checkAgainstOptions(client, packet);
   client.info = clientInfo(client, packet);
   client.state = "authenticating";
-  client.maximumPacketSize = packet.properties?.maximumPacketSize ?? Infinity;
   return then(
     forEachInTurn(hooks.on.onConnect, (hook) => hook.onConnect(client.info, packet)),
     () => {
@@ -36,21 +36,23 @@ export function admit(client: Client, packet: ConnectPacket, authenticated?: Aut
   const requestedExpiry = sessionExpiry(packet);
   const { session, present } = sessions.open(info);
   session.expiryInterval = Math.min(requestedExpiry, context.options.maximumSessionExpiry);
-  session.will = packet.will;
   client.session = session;
-  client.state = "connected";
   client.sendQuota = Math.min(packet.properties?.receiveMaximum ?? 0xffff, limits.inflight);
   client.topicAliasMaximum = packet.properties?.topicAliasMaximum ?? 0;
   client.wantsProblemInformation = packet.properties?.requestProblemInformation ?? true;
   client.authenticationMethod = packet.properties?.authenticationMethod;
-  client.stopWaiting();
-  watchKeepAlive(client);
   client.send({
     type: "connack",
     sessionPresent: present,
     reasonCode: ReasonCode.Success,
     properties: level === 5 ? connackProperties(client, packet, requestedExpiry, authenticated) : undefined,
   });
+  // It does not accept a packet of that size: it never was connected.
+  if (client.state === "closed") return sessions.release(session);
+  session.will = packet.will;
+  client.state = "connected";
+  client.stopWaiting();
+  watchKeepAlive(client);
   session.resume(client);
   const sessionEvent = present ? "onSessionResumed" : "onSessionCreated";
   const observers: readonly Hook[] = hooks.on[sessionEvent];
@@ -118,7 +120,8 @@ function clientInfo(client: Client, packet: ConnectPacket): ClientInfo {
     clientId: packet.clientId === "" ? `hookmq-${crypto.randomUUID()}` : packet.clientId,
     protocolLevel,
     username: packet.username,
-    remoteAddress: client.remoteAddress,
+    remoteAddress: client.peer.remoteAddress,
+    certificateName: client.peer.certificateName,
     cleanStart: packet.cleanStart,
     keepAlive: tooLong ? maximumKeepAlive : keepAlive,
     connectedAt: Date.now(),

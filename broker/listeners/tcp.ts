@@ -1,35 +1,42 @@
-import type { Listener } from "../listener.ts";
-import type { Logger } from "../logger.ts";
+import { cannotListen, type ListenContext, type Listener, type NetworkAddress } from "../listener.ts";
+import { ConnTransport } from "../transports/conn_transport.ts";
+import { acceptAll } from "./accept_loop.ts";
+import { type ProxyHeader, type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
 
 /** Where to listen for TCP connections. */
 export interface TcpListenOptions {
+  /** Default `"tcp"`. */
+  transport?: "tcp";
   /** 0 lets the system choose one. Default 1883. */
   port?: number;
   /** A host name or address of this machine, `"0.0.0.0"` for all of them. Default `"127.0.0.1"`. */
   hostname?: string;
+  /** Which peers say in a PROXY protocol header whom they connect for. Default: none. */
+  proxyProtocol?: ProxyProtocolOptions;
 }
 
-/** How long accepting pauses after it has failed, e.g. since no file descriptor is left, in milliseconds. */
-const PAUSE_AFTER_FAILURE = 100;
-
 /**
- * Listens on a TCP port and hands every connection to `accept`.
+ * Listens on a TCP port.
  *
  * @throws {Error} If the port cannot be had; the message says why and what to do.
  */
-export function listenTcp(options: TcpListenOptions, accept: (conn: Deno.TcpConn) => void, logger: Logger): Listener {
-  const { port = 1883, hostname = "127.0.0.1" } = options;
+export function listenTcp(options: TcpListenOptions, context: ListenContext): Listener<NetworkAddress> {
+  const { port = 1883, hostname = "127.0.0.1", proxyProtocol } = options;
+  const isTrusted = proxyProtocol === undefined ? undefined : trustedPeers(proxyProtocol);
   const listener = open(port, hostname);
-  void acceptAll(listener, accept, logger);
+  void acceptAll(listener, (conn) => {
+    const remoteAddress = conn.remoteAddr.hostname;
+    // Messages are collected into large writes already; the kernel's waiting for more only adds latency.
+    conn.setNoDelay(true);
+    if (isTrusted?.(remoteAddress)) return void acceptProxied(conn, context);
+    context.accept(new ConnTransport(conn, context.pool), { remoteAddress });
+  }, context.logger);
+  const address = { transport: "tcp" as const, hostname, port: listener.addr.port };
   return {
-    address: listener.addr as Deno.NetAddr,
-    close() {
-      try {
-        listener.close();
-      } catch {
-        // It is closed already.
-      }
-    },
+    address,
+    url: `mqtt://${hostname}:${address.port}`,
+    reload: () => Promise.resolve(),
+    close: () => listener.close(),
   };
 }
 
@@ -37,34 +44,44 @@ function open(port: number, hostname: string): Deno.TcpListener {
   try {
     return Deno.listen({ port, hostname, tcpBacklog: 4096 });
   } catch (error) {
-    throw new Error(`cannot listen on ${hostname}:${port}: ${explanation(error as Error)}`, { cause: error });
+    throw cannotListen(`${hostname}:${port}`, error as Error);
   }
 }
 
-function explanation(error: Error): string {
-  if (error instanceof Deno.errors.AddrInUse) return "address in use (another broker? try --port)";
-  if (error instanceof Deno.errors.AddrNotAvailable) return "this machine has no such address (try --host)";
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return "permission denied (ports below 1024 belong to the administrator; try --port)";
+/** Reads the header in front of the first packet. A proxy that takes too long about it is dropped. */
+async function acceptProxied(conn: Deno.TcpConn, { accept, limits, logger, pool }: ListenContext): Promise<void> {
+  const timeout = setTimeout(() => closeQuietly(conn), limits.connectTimeout * 1000);
+  try {
+    const { header, rest } = await readHeader(conn);
+    const early = rest.length > 0 ? rest : undefined;
+    accept(new ConnTransport(conn, pool, early), { remoteAddress: header.remoteAddress ?? conn.remoteAddr.hostname });
+  } catch (error) {
+    logger.warn("a connection from the proxy {remoteAddress} is dropped: {error}", {
+      remoteAddress: conn.remoteAddr.hostname,
+      error,
+    });
+    closeQuietly(conn);
+  } finally {
+    clearTimeout(timeout);
   }
-  return error.message;
 }
 
-async function acceptAll(
-  listener: Deno.TcpListener,
-  accept: (conn: Deno.TcpConn) => void,
-  logger: Logger,
-): Promise<void> {
-  for (;;) {
-    try {
-      const conn = await listener.accept();
-      // Messages are collected into large writes already; the kernel's waiting for more only adds latency.
-      conn.setNoDelay(true);
-      accept(conn);
-    } catch (error) {
-      if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
-      logger.warn("cannot accept a connection: {error}", { error });
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_AFTER_FAILURE));
-    }
+function closeQuietly(conn: Deno.TcpConn): void {
+  try {
+    conn.close();
+  } catch {
+    // The time-out, or the peer, was faster.
   }
+}
+
+async function readHeader(conn: Deno.TcpConn): Promise<{ header: ProxyHeader; rest: Uint8Array }> {
+  const buffer = new Uint8Array(8192);
+  for (let length = 0; length < buffer.length;) {
+    const read = await conn.read(buffer.subarray(length));
+    if (read === null) throw new Error("it ended inside the PROXY protocol header");
+    length += read;
+    const header = readProxyHeader(buffer.subarray(0, length));
+    if (header !== undefined) return { header, rest: buffer.subarray(header.length, length) };
+  }
+  throw new Error("the PROXY protocol header has no end");
 }

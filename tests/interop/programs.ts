@@ -18,6 +18,7 @@ export interface Program extends AsyncDisposable {
   printed(pattern: RegExp): Promise<RegExpMatchArray>;
   /** Resolves with the output of a program that has ended by itself. */
   ended(): Promise<Outcome>;
+  /** Sends a signal; does nothing if the program has ended. */
   kill(signal: Deno.Signal): void;
 }
 
@@ -70,12 +71,19 @@ export function start(command: string, args: (string | number)[], { input, env }
       await changed.promise;
     }
   };
+  const kill = (signal: Deno.Signal) => {
+    try {
+      child.kill(signal);
+    } catch {
+      // It has ended.
+    }
+  };
   return {
     printed: (pattern) => withDeadline(waitFor(pattern), () => `${name} to print ${pattern}; it printed:\n${output()}`),
     ended: () => withDeadline(end, () => `${name} to end; it printed:\n${output()}`),
-    kill: (signal) => child.kill(signal),
+    kill,
     async [Symbol.asyncDispose]() {
-      if (running) child.kill("SIGKILL");
+      kill("SIGKILL");
       await end;
     },
   };
@@ -99,7 +107,11 @@ export async function startReady(
 }
 
 async function feed(stdin: WritableStream<Uint8Array>, input: string | Uint8Array): Promise<void> {
-  await ReadableStream.from([Buffer.from(input)]).pipeTo(stdin);
+  try {
+    await ReadableStream.from([Buffer.from(input)]).pipeTo(stdin);
+  } catch {
+    // The program has ended before it has read everything: its outcome says why.
+  }
 }
 
 /** Resolves as `promise` does, or rejects when that takes too long. */
@@ -145,8 +157,9 @@ export async function startBrokerProcess(): Promise<BrokerProcess> {
   return {
     port: Number(port),
     async [Symbol.asyncDispose]() {
-      broker.kill("SIGTERM");
-      const { code, stderr } = await broker.ended();
+      await using program = broker;
+      program.kill("SIGTERM");
+      const { code, stderr } = await program.ended();
       assert.doesNotMatch(stderr, /\[(error|fatal)\]|Uncaught/, "the broker met a fault of its own");
       assert.equal(code, 0, `the broker's exit code; it printed:\n${stderr}`);
     },

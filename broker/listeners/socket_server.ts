@@ -1,0 +1,109 @@
+import { createServer, type Socket } from "node:net";
+import { cannotListen, type ListenContext } from "../listener.ts";
+import { type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
+
+/** Where to listen for sockets that something other than MQTT is spoken on first. */
+export interface SocketServerOptions {
+  hostname: string;
+  port: number;
+  proxyProtocol: ProxyProtocolOptions | undefined;
+}
+
+/** A server whose sockets are on their way to become connections. */
+export interface SocketServer {
+  /** The real one, also if 0 was asked for. */
+  readonly port: number;
+  close(): void;
+}
+
+/**
+ * A socket that has not become a connection yet: a TLS handshake or an HTTP request comes first. It is destroyed when that
+ * takes longer than a client may take to connect, unless `arrived` is called.
+ */
+export interface Newcomer {
+  readonly socket: Socket;
+  readonly remoteAddress: string | undefined;
+  /** The socket is a connection now. */
+  arrived(): void;
+}
+
+/**
+ * Listens for Node sockets, and takes the PROXY protocol header off those that have one.
+ *
+ * @throws {Error} If the port cannot be had; the message says why and what to do.
+ */
+export async function listenForSockets(
+  { hostname, port, proxyProtocol }: SocketServerOptions,
+  context: ListenContext,
+  onNewcomer: (newcomer: Newcomer) => void,
+): Promise<SocketServer> {
+  const isTrusted = proxyProtocol === undefined ? undefined : trustedPeers(proxyProtocol);
+  const newcomers = new Set<Socket>();
+  const server = createServer((socket) => {
+    const peerAddress = socket.remoteAddress;
+    if (newcomers.size >= context.limits.connections || !context.mayOpen(peerAddress)) return void socket.destroy();
+    newcomers.add(socket);
+    const timeout = setTimeout(() => socket.destroy(), context.limits.connectTimeout * 1000);
+    const arrived = () => {
+      clearTimeout(timeout);
+      newcomers.delete(socket);
+    };
+    // A peer that goes away in the middle is nothing to report; the close that follows cleans up.
+    socket.on("error", () => {});
+    socket.on("close", arrived);
+    socket.setNoDelay(true);
+    if (peerAddress === undefined || !isTrusted?.(peerAddress)) {
+      return onNewcomer({ socket, remoteAddress: peerAddress, arrived });
+    }
+    takeProxyHeader(
+      socket,
+      (remoteAddress = peerAddress) => onNewcomer({ socket, remoteAddress, arrived }),
+      (error) => {
+        context.logger.warn("a connection from the proxy {peerAddress} is dropped: {error}", { peerAddress, error });
+        socket.destroy();
+      },
+    );
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error) => reject(cannotListen(`${hostname}:${port}`, error)));
+    server.listen({ host: hostname, port, backlog: 4096 }, resolve);
+  });
+  server.on("error", (error) => context.logger.warn("cannot accept a connection: {error}", { error }));
+  return {
+    port: (server.address() as { port: number }).port,
+    close() {
+      server.close();
+      for (const socket of newcomers) socket.destroy();
+    },
+  };
+}
+
+function takeProxyHeader(
+  socket: Socket,
+  onHeader: (remoteAddress: string | undefined) => void,
+  onError: (error: Error) => void,
+): void {
+  let received = new Uint8Array(0);
+  const onData = (chunk: Uint8Array) => {
+    received = concatenated(received, chunk);
+    try {
+      const header = readProxyHeader(received);
+      if (header === undefined) return;
+      socket.off("data", onData);
+      socket.pause();
+      if (header.length < received.length) socket.unshift(received.subarray(header.length));
+      onHeader(header.remoteAddress);
+    } catch (error) {
+      socket.off("data", onData);
+      onError(error as Error);
+    }
+  };
+  socket.on("data", onData);
+}
+
+function concatenated(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}

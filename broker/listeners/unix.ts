@@ -1,0 +1,55 @@
+import { cannotListen, type ListenContext, type Listener, type UnixAddress } from "../listener.ts";
+import { ConnTransport } from "../transports/conn_transport.ts";
+import { acceptAll } from "./accept_loop.ts";
+
+/** Where to listen for connections from this machine, on a Unix socket. */
+export interface UnixListenOptions {
+  /** Tells this listener from the others. */
+  transport: "unix";
+  /** The socket's file. One that nobody listens on any more is replaced. */
+  path: string;
+  /** The file's permissions, e.g. `0o660`. Default: what the process's umask leaves. */
+  mode?: number;
+}
+
+/**
+ * Listens on a Unix socket; its file is removed when the listener is closed.
+ *
+ * @throws {Error} If somebody else listens there, or the file cannot be made; the message says why.
+ */
+export async function listenUnix(options: UnixListenOptions, context: ListenContext): Promise<Listener<UnixAddress>> {
+  const { path, mode } = options;
+  await removeStale(path);
+  const listener = open(path);
+  if (mode !== undefined) await Deno.chmod(path, mode);
+  void acceptAll(listener, (conn) => context.accept(new ConnTransport(conn, context.pool), {}), context.logger);
+  return {
+    address: { transport: "unix", path },
+    url: `unix:${path}`,
+    reload: () => Promise.resolve(),
+    close() {
+      listener.close();
+      // Deno leaves the file behind; without it the next start need not find out that it is stale.
+      Deno.remove(path).catch(() => {});
+    },
+  };
+}
+
+/** Removes the socket of a broker that has gone without doing so itself. */
+async function removeStale(path: string): Promise<void> {
+  const isSocket = await Deno.lstat(path).then((info) => info.isSocket, () => false);
+  if (!isSocket) return;
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
+  }
+}
+
+function open(path: string): Deno.UnixListener {
+  try {
+    return Deno.listen({ transport: "unix", path });
+  } catch (error) {
+    throw cannotListen(path, error as Error);
+  }
+}

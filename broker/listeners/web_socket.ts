@@ -1,0 +1,96 @@
+import { createServer, type IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+// @ts-types="npm:@types/ws@^8.18.2"
+import { type WebSocket, WebSocketServer } from "ws";
+import type { ListenContext, Listener, NetworkAddress, Peer } from "../listener.ts";
+import { WebSocketTransport } from "../transports/web_socket_transport.ts";
+import type { ProxyProtocolOptions } from "./proxy_protocol.ts";
+import { listenForSockets, type Newcomer } from "./socket_server.ts";
+import { TlsContext, type TlsOptions } from "./tls_context.ts";
+
+/** Where to listen for WebSockets. */
+export interface WebSocketListenOptions {
+  /** Tells this listener from the others; `"wss"` is a WebSocket over TLS. */
+  transport: "ws";
+  /** 0 lets the system choose one. Default 8083. */
+  port?: number;
+  /** A host name or address of this machine, `"0.0.0.0"` for all of them. Default `"127.0.0.1"`. */
+  hostname?: string;
+  /** The only path that is answered, e.g. `"/mqtt"`. Default: any. */
+  path?: string;
+  /**
+   * Which pages of other hosts may connect, e.g. `["https://dashboard.example.org"]`, or `["*"]` for all. A page of the same
+   * host, and a client that is no browser, always may. Default: none.
+   */
+  origins?: readonly string[];
+  /** Which peers say in a PROXY protocol header whom they connect for. Default: none. */
+  proxyProtocol?: ProxyProtocolOptions;
+}
+
+/** Where to listen for WebSockets over TLS, and with which certificates. */
+export interface SecureWebSocketListenOptions extends Omit<WebSocketListenOptions, "transport">, TlsOptions {
+  /** Tells this listener from the others. */
+  transport: "wss";
+}
+
+/**
+ * Listens for WebSockets with the subprotocol `mqtt`. Source: MQTT 5.0 section 6.
+ *
+ * @throws {Error} If the port cannot be had, or the certificates cannot be used; the message says why and what to do.
+ */
+export async function listenWebSocket(
+  options: WebSocketListenOptions | SecureWebSocketListenOptions,
+  context: ListenContext,
+): Promise<Listener<NetworkAddress>> {
+  const { transport, port = transport === "ws" ? 8083 : 8084, hostname = "127.0.0.1", path, proxyProtocol } = options;
+  const tls = transport === "wss" ? await TlsContext.load(options) : undefined;
+  const newcomers = new WeakMap<Socket, Newcomer & Peer>();
+  const http = createServer((_request, response) => {
+    response.writeHead(426, { "content-type": "text/plain" }).end(
+      "This is an MQTT broker: connect with a WebSocket.\n",
+    );
+  });
+  const webSockets = new WebSocketServer({
+    server: http,
+    maxPayload: context.limits.packetSize,
+    perMessageDeflate: false,
+    // [MQTT-6.0.0-4]
+    handleProtocols: (offered) => offered.has("mqtt") ? "mqtt" : false,
+    verifyClient: ({ req }: { req: IncomingMessage }, answer: (accepted: boolean, status?: number) => void) =>
+      answer(...verdict(req, path, options.origins ?? [])),
+  });
+  webSockets.on("connection", (socket: WebSocket, request: IncomingMessage) => {
+    const { remoteAddress, certificateName, arrived } = newcomers.get(request.socket)!;
+    arrived();
+    context.accept(new WebSocketTransport(socket), { remoteAddress, certificateName });
+  });
+  const server = await listenForSockets({ hostname, port, proxyProtocol }, context, (newcomer) => {
+    const enter = (socket: Socket, certificateName?: string) => {
+      newcomers.set(socket, { ...newcomer, remoteAddress: newcomer.remoteAddress, certificateName });
+      http.emit("connection", socket);
+    };
+    if (tls === undefined) enter(newcomer.socket);
+    else tls.secure(newcomer, enter);
+  });
+  return {
+    address: { transport, hostname, port: server.port },
+    url: `${transport}://${hostname}:${server.port}${path ?? ""}`,
+    reload: async () => await tls?.reload(),
+    close: () => server.close(),
+  };
+}
+
+/** Whether a request may become a WebSocket, and the HTTP status if not. */
+function verdict(
+  { url, headers }: IncomingMessage,
+  path: string | undefined,
+  origins: readonly string[],
+): [accepted: boolean, status?: number] {
+  if (path !== undefined && url?.split("?")[0] !== path) return [false, 404];
+  const offered = headers["sec-websocket-protocol"]?.split(",").map((protocol) => protocol.trim()) ?? [];
+  // [MQTT-6.0.0-3]
+  if (!offered.includes("mqtt")) return [false, 400];
+  const { origin } = headers;
+  if (origin === undefined || origins.includes("*") || origins.includes(origin)) return [true];
+  return URL.canParse(origin) && new URL(origin).host === headers.host ? [true] : [false, 403];
+}

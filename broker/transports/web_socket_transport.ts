@@ -1,0 +1,75 @@
+// @ts-types="npm:@types/ws@^8.18.2"
+import type { WebSocket } from "ws";
+import { Fifo } from "../fifo.ts";
+import type { Transport } from "../transport.ts";
+
+/** So many bytes may wait to be read before the peer has to wait, in bytes. */
+const HIGH_WATER = 64 * 1024;
+
+/** WebSocket close codes. Source: RFC 6455 section 7.4.1. */
+const NORMAL_CLOSURE = 1000;
+const UNSUPPORTED_DATA = 1003;
+
+/**
+ * MQTT over a WebSocket: the frames are a stream of bytes, whose borders mean nothing [MQTT-6.0.0-2]. A text frame ends the
+ * connection [MQTT-6.0.0-1].
+ */
+export class WebSocketTransport implements Transport {
+  readonly #socket: WebSocket;
+  readonly #chunks = new Fifo<Uint8Array>();
+  #waiting = 0;
+  #ended = false;
+  /** Settles the `read` that waits. */
+  #wake: (() => void) | undefined;
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket;
+    socket.on("message", (data: Uint8Array, isBinary: boolean) => {
+      if (!isBinary) return socket.close(UNSUPPORTED_DATA, "MQTT needs binary frames");
+      // An empty frame holds no part of a packet.
+      if (data.length === 0) return;
+      this.#chunks.push(data);
+      this.#waiting += data.length;
+      if (this.#waiting > HIGH_WATER) socket.pause();
+      this.#wake?.();
+    });
+    // What went wrong is followed by the close.
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      this.#ended = true;
+      this.#wake?.();
+    });
+  }
+
+  async read(): Promise<number | null> {
+    while (this.#chunks.length === 0 && !this.#ended) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
+      this.#wake = undefined;
+    }
+    return this.#chunks.peek()?.length ?? null;
+  }
+
+  received(): Uint8Array {
+    const chunk = this.#chunks.shift()!;
+    this.#waiting -= chunk.length;
+    if (this.#waiting <= HIGH_WATER && this.#socket.isPaused) this.#socket.resume();
+    return chunk;
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#socket.send(bytes, (error) => error ? reject(error) : resolve());
+    });
+  }
+
+  closeWrite(): Promise<void> {
+    this.#socket.close(NORMAL_CLOSURE);
+    return Promise.resolve();
+  }
+
+  close(): void {
+    this.#socket.terminate();
+    this.#ended = true;
+    this.#wake?.();
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * Access control: which clients may publish and receive which topics.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { aclHook } from "@hookmq/broker/hooks";
+ *
+ * await using broker = new Broker();
+ * await broker.use(aclHook({
+ *   denyByDefault: true,
+ *   rules: [
+ *     { permission: "allow", username: "admin" },
+ *     { permission: "deny", topicFilter: "home/+/door", access: "write" },
+ *     { permission: "allow", topicFilter: "home/%u/#" },
+ *   ],
+ * }));
+ * ```
+ *
+ * @module
+ */
+import type { ClientInfo, Hook } from "../broker/hooks.ts";
+import type { Logger } from "../broker/logger.ts";
+import { ReasonCodeError } from "../codec/errors.ts";
+import { ReasonCode } from "../codec/reason_code.ts";
+import { parseSharedFilter } from "../codec/topic.ts";
+import { type AclRule, type CompiledRule, compileRule, type TopicRule } from "./acl/rule.ts";
+import { covers, levelsOf, overlaps, type TopicLevels } from "./acl/topic_levels.ts";
+
+export type { AclRule } from "./acl/rule.ts";
+
+/** Options of {@linkcode aclHook}. */
+export interface AclOptions {
+  /** In the order in which they are looked at: the first one that matches decides. Default: none. */
+  rules?: readonly AclRule[];
+  /** What holds where no rule matches. Default false: everything is allowed. */
+  denyByDefault?: boolean;
+  /**
+   * What happens to a subscription that asks for more than the client may read, e.g. `#` where only `home/#` is allowed.
+   * `"refuse"`: it is refused with 0x87. `"filter"`: it is granted, unless nothing of it may be read, and the client is
+   * sent only what it may read. Shared subscriptions are always refused, since a message that a member may not read would
+   * be lost for its group. Default `"refuse"`.
+   */
+  wideSubscriptions?: "refuse" | "filter";
+}
+
+/** What {@linkcode aclHook} returns: a hook whose rules can be changed while it is in use. */
+export interface AclHook extends Hook {
+  /** Adds a rule behind the others. @throws {RangeError} If the rule is not valid. */
+  addRule(rule: AclRule): void;
+  /** Removes all rules: from then on `denyByDefault` holds for everybody. */
+  clearRules(): void;
+  /** Replaces all rules at once. @throws {RangeError} If one is not valid; then the old ones stay. */
+  setRules(rules: readonly AclRule[]): void;
+  /** Whether a client may be sent messages on a topic. */
+  canRead(client: ClientInfo, topic: string): boolean;
+  /** Whether a client may publish on a topic. */
+  canWrite(client: ClientInfo, topic: string): boolean;
+}
+
+/** What one client may do in one direction. */
+interface Rights {
+  /** Under which user name; enhanced authentication can change it. */
+  readonly username: string | undefined;
+  readonly rules: readonly TopicRule[];
+  /** By topic name, what has been decided before. */
+  readonly decisions: Map<string, boolean>;
+}
+
+type Direction = "read" | "write";
+
+/** The most decisions that are remembered for one client in one direction before its own are forgotten. */
+const MOST_DECISIONS_OF_CLIENT = 16_384;
+/** The most decisions that are remembered before all are forgotten. */
+const MOST_DECISIONS = 524_288;
+/** Decisions on longer topic names, in UTF-16 code units, are not remembered: that would be for clients to fill memory. */
+const LONGEST_TOPIC = 256;
+
+/**
+ * Allows and denies clients their topics, by rules of which the first that matches decides.
+ *
+ * - **Publishing** what is denied is refused with 0x87; what MQTT 3.1.1 clients see is the broker's `refusedPublish`
+ *   option. A **will** is a publication: its client is refused with 0x87 when it connects, and since rules can change, and
+ *   the user name may be known only after an enhanced authentication, it is checked once more when it is published.
+ * - **Receiving** is checked for every message and every receiver, so that a change of rules also holds for subscriptions
+ *   that exist, for retained messages and for shared subscriptions.
+ * - **Subscribing** is granted only if the client may read every topic that the filter can match. Rules are looked at in
+ *   order: the first one that matches all these topics decides; before that, one that denies any of them refuses, and one
+ *   that allows only some of them is passed over. Several rules that allow the filter only together do not grant it.
+ *   `$share/{group}/{filter}` is treated as its filter. See `wideSubscriptions` for another way.
+ *
+ * A rule with `%u` never matches a client without a user name. A name that is empty or holds `+`, `#`, `/`, `*` or U+0000
+ * is not substituted, nor is one that would turn a rule into one for topics that begin with `$`: for such a client a rule
+ * that allows does not match, and one that denies does so for all topics below the level where the name would stand.
+ *
+ * Rules are only as good as the names in them: without a hook that authenticates, any client can claim any user name.
+ *
+ * @example Rules that change while the broker runs
+ * ```ts
+ * import { aclHook } from "@hookmq/broker/hooks";
+ *
+ * const acl = aclHook({ rules: [{ permission: "deny", topicFilter: "secret/#" }] });
+ * acl.addRule({ permission: "deny", clientId: "sensor-*", access: "read" });
+ * acl.setRules([{ permission: "allow", username: "*", topicFilter: "home/%u/#" }]);
+ * ```
+ *
+ * @throws {RangeError} If an option or a rule has a value that it cannot have.
+ */
+export function aclHook(options: AclOptions = {}): AclHook {
+  const { denyByDefault = false, wideSubscriptions = "refuse" } = options;
+  if (typeof denyByDefault !== "boolean") {
+    throw new RangeError(`denyByDefault is ${JSON.stringify(denyByDefault)}; it must be true or false`);
+  }
+  if (wideSubscriptions !== "refuse" && wideSubscriptions !== "filter") {
+    throw new RangeError(`wideSubscriptions is ${JSON.stringify(wideSubscriptions)}; it must be refuse or filter`);
+  }
+  const notAuthorized = new ReasonCodeError(ReasonCode.NotAuthorized, "not authorized to publish on this topic");
+  let rules = compileRules(options.rules ?? []);
+  let known = nothingKnown();
+  let logger: Logger | undefined;
+
+  function use(newRules: CompiledRule[]): void {
+    rules = newRules;
+    known = nothingKnown();
+  }
+
+  function rightsOf(client: ClientInfo, direction: Direction): Rights {
+    const rights = known[direction].get(client);
+    if (rights !== undefined && rights.username === client.username) return rights;
+    const fresh = {
+      username: client.username,
+      rules: rules.filter(({ access }) => access === "all" || access === direction)
+        .map((rule) => rule.forClient(client)).filter((rule) => rule !== undefined),
+      decisions: new Map(),
+    };
+    known[direction].set(client, fresh);
+    return fresh;
+  }
+
+  function may(client: ClientInfo, direction: Direction, topic: string): boolean {
+    const rights = rightsOf(client, direction);
+    const decided = rights.decisions.get(topic);
+    if (decided !== undefined) return decided;
+    const allowed = decide(rights.rules, levelsOf(topic));
+    if (!allowed) report(client, direction, topic);
+    if (topic.length <= LONGEST_TOPIC) remember(rights, topic, allowed);
+    return allowed;
+  }
+
+  function decide(rules: readonly TopicRule[], topic: TopicLevels): boolean {
+    return rules.find(({ topics }) => covers(topics, topic))?.allow ?? !denyByDefault;
+  }
+
+  function remember({ decisions }: Rights, topic: string, allowed: boolean): void {
+    if (decisions.size >= MOST_DECISIONS_OF_CLIENT) {
+      known.decisions -= decisions.size;
+      decisions.clear();
+    }
+    if (known.decisions >= MOST_DECISIONS) known = nothingKnown();
+    decisions.set(topic, allowed);
+    known.decisions += 1;
+  }
+
+  /** Only when it is decided, not every time that it holds. */
+  function report({ clientId, username }: ClientInfo, direction: Direction, topic: string): void {
+    logger?.debug("{clientId} may not {direction} {topic}", { clientId, username, direction, topic });
+  }
+
+  function maySubscribe(client: ClientInfo, topicFilter: string): boolean {
+    const { rules } = rightsOf(client, "read");
+    const shared = parseSharedFilter(topicFilter);
+    const filter = levelsOf(shared?.topicFilter ?? topicFilter);
+    const granted = wideSubscriptions === "filter" && shared === undefined
+      ? mayReadSome(rules, filter)
+      : mayReadAll(rules, filter);
+    if (!granted) report(client, "read", topicFilter);
+    return granted;
+  }
+
+  function mayReadAll(rules: readonly TopicRule[], filter: TopicLevels): boolean {
+    for (const { topics, allow } of rules) {
+      if (covers(topics, filter)) return allow;
+      if (!allow && overlaps(topics, filter)) return false;
+    }
+    return !denyByDefault;
+  }
+
+  function mayReadSome(rules: readonly TopicRule[], filter: TopicLevels): boolean {
+    for (const { topics, allow } of rules) {
+      if (allow && overlaps(topics, filter)) return true;
+      if (!allow && covers(topics, filter)) return false;
+    }
+    return !denyByDefault;
+  }
+
+  const canWrite = (client: ClientInfo, topic: string) => may(client, "write", topic);
+
+  return {
+    id: "acl",
+    init(context) {
+      logger = context.logger;
+    },
+    addRule: (rule) => use([...rules, compileRule(rule, "rule")]),
+    clearRules: () => use([]),
+    setRules: (newRules) => use(compileRules(newRules)),
+    canRead: (client, topic) => may(client, "read", topic),
+    canWrite,
+    onConnect(client, { will, properties }) {
+      if (will === undefined || properties?.authenticationMethod !== undefined) return;
+      if (!canWrite(client, will.topic)) throw notAuthorized;
+    },
+    onSubscribe: (client, subscriptions) =>
+      subscriptions.filter(({ topicFilter }) => maySubscribe(client, topicFilter)),
+    onPublish(client, { topic }) {
+      if (!canWrite(client, topic)) throw notAuthorized;
+    },
+    onWillPublish(_clientId, { topic }, client) {
+      if (!canWrite(client, topic)) throw notAuthorized;
+    },
+  };
+}
+
+function compileRules(rules: readonly AclRule[]): CompiledRule[] {
+  return rules.map((rule, index) => compileRule(rule, `rules[${index}]`));
+}
+
+/** What has been found out under the present rules; clients that are gone take theirs with them. */
+function nothingKnown() {
+  return { read: new WeakMap<ClientInfo, Rights>(), write: new WeakMap<ClientInfo, Rights>(), decisions: 0 };
+}

@@ -1,0 +1,235 @@
+/**
+ * Publishes what the broker holds and does on the topics that mosquitto has made customary, below `$SYS/broker`:
+ *
+ * | Topic                                           | Value                                                               |
+ * | ----------------------------------------------- | ------------------------------------------------------------------- |
+ * | `version`                                       | e.g. `HookMQ 0.1.0`                                                 |
+ * | `uptime`                                        | seconds since the hook was added, e.g. `17 seconds`                 |
+ * | `clients/connected`, `clients/active`           | clients that are connected                                          |
+ * | `clients/disconnected`, `clients/inactive`      | sessions whose client is not connected                              |
+ * | `clients/total`                                 | sessions, of connected clients and of others                        |
+ * | `clients/maximum`                               | the most clients that were connected at the same time               |
+ * | `bytes/received`, `bytes/sent`                  | bytes from and to clients                                           |
+ * | `publish/messages/received`, `…/sent`           | PUBLISH packets from and to clients                                 |
+ * | `publish/messages/dropped`                      | messages that did not reach a client                                |
+ * | `store/messages/count`, `messages/stored`       | retained messages, and those that wait for a client                 |
+ * | `retained messages/count`                       | topics with a retained message; these here are among them           |
+ * | `subscriptions/count`                           | subscriptions of all sessions and of the embedding program          |
+ * | `heap/current`, `heap/maximum`                  | memory that JavaScript objects use, in bytes                        |
+ * | `load/bytes/received/…`, `load/bytes/sent/…`    | bytes a minute, averaged over the last `1min`, `5min` and `15min`   |
+ * | `load/publish/received/…`, `sent/…`, `dropped/…` | messages a minute                                                  |
+ * | `load/connections/…`                            | clients that were let in, a minute                                  |
+ * | `load/sockets/…`                                | connections that were accepted, a minute                            |
+ *
+ * Averages are exponentially weighted as mosquitto's are, begin at 0 and have two decimal places.
+ *
+ * @module
+ */
+import type { Broker } from "../broker/broker.ts";
+import type { Hook } from "../broker/hooks.ts";
+import type { Logger } from "../broker/logger.ts";
+import { isTopicName } from "../codec/topic.ts";
+import packageFile from "../deno.json" with { type: "json" };
+import { BrokerMeter, type BrokerMetrics } from "./sys/broker_meter.ts";
+import { LoadAverage, type LoadAverages } from "./sys/load_average.ts";
+import { sysTopics } from "./sys/topics.ts";
+
+export type { BrokerMetrics, LoadAverages };
+
+/** The figures that have load averages. */
+const loadFigures = [
+  "bytesReceived",
+  "bytesSent",
+  "publishReceived",
+  "publishSent",
+  "publishDropped",
+  "clientsAdmitted",
+  "connectionsAccepted",
+] as const satisfies readonly (keyof BrokerMetrics)[];
+
+/** The longest time that the runtime's timers can wait, in seconds. */
+const LONGEST_INTERVAL = 2_147_483;
+
+/** Options of {@linkcode sysHook}. */
+export interface SysOptions {
+  /**
+   * Time between two publications, in seconds, from 0.1 on. Default 10. With 0 the topics are published once, when the
+   * hook is added.
+   */
+  interval?: number;
+  /** What `version` says. Default: `HookMQ` and its version. */
+  version?: string;
+  /**
+   * What all topics begin with: a topic name, without a `/` at its end. Default `"$SYS/broker"`. Topics that do not begin
+   * with `$` are matched by `#`, and clients can publish to any that are not below `$SYS`.
+   */
+  topicPrefix?: string;
+}
+
+/** All that {@linkcode sysHook} knows. */
+export interface SysMetrics extends BrokerMetrics {
+  /** As in the options. */
+  version: string;
+  /** How fast figures grow, per minute, as of the last publication. */
+  load: Record<typeof loadFigures[number], LoadAverages>;
+}
+
+/** What {@linkcode sysHook} returns. */
+export interface SysHook extends Hook {
+  /** All figures, as of now. @throws {Error} If the hook has not been added to a broker yet. */
+  metrics(): SysMetrics;
+  /**
+   * Adds subscriptions that the broker does not know to those that are reported, e.g. those of other nodes.
+   *
+   * @param count How many. Default 1.
+   */
+  incrementSubscriptions(count?: number): void;
+  /**
+   * Takes back what `incrementSubscriptions` has added, and no more than that.
+   *
+   * @param count How many. Default 1.
+   */
+  decrementSubscriptions(count?: number): void;
+}
+
+/**
+ * Publishes the broker's figures on `$SYS/broker/…`, as retained messages of QoS 0: at once when it is added, then after
+ * every interval those that have changed. When it is removed, it removes them. Clients find them with a subscription to
+ * `$SYS/#`; `#` alone does not match them.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { sysHook } from "@hookmq/broker/hooks";
+ *
+ * await using broker = new Broker();
+ * const sys = sysHook({ interval: 60 });
+ * await broker.use(sys);
+ * console.log(`${sys.metrics().clientsConnected} clients are connected`);
+ * ```
+ *
+ * @throws {RangeError} If `interval` is out of its range, or `topicPrefix` is no topic name.
+ */
+export function sysHook(
+  { interval = 10, version = `HookMQ ${packageFile.version}`, topicPrefix = "$SYS/broker" }: SysOptions = {},
+): SysHook {
+  assertInterval(interval);
+  assertTopicPrefix(topicPrefix);
+  let publication: Publication | undefined;
+  let meter: BrokerMeter | undefined;
+  let loads: Record<keyof SysMetrics["load"], LoadAverage>;
+  let updatedAt: number;
+  let timer: ReturnType<typeof setInterval> | undefined;
+  let otherSubscriptions = 0;
+
+  return {
+    id: "sys",
+    async init({ broker, logger }) {
+      publication = new Publication(broker, logger, topicPrefix);
+      meter = new BrokerMeter(broker);
+      const figures = meter.read();
+      loads = mapFigures((figure) => new LoadAverage(figures[figure]));
+      updatedAt = performance.now();
+      await publication.publish(metrics());
+      if (interval === 0) return;
+      timer = setInterval(update, interval * 1000);
+      // Having something to report is no reason for a program to go on.
+      Deno.unrefTimer(timer);
+    },
+    async stop() {
+      clearInterval(timer);
+      await publication?.withdraw();
+    },
+    onConnected: () => meter?.clientConnected(),
+    onDisconnect: () => meter?.clientDisconnected(),
+    metrics,
+    incrementSubscriptions(count = 1) {
+      otherSubscriptions += count;
+    },
+    decrementSubscriptions(count = 1) {
+      otherSubscriptions = Math.max(0, otherSubscriptions - count);
+    },
+  };
+
+  function metrics(): SysMetrics {
+    if (meter === undefined) throw new Error("the hook sys has not been added to a broker");
+    const figures = meter.read();
+    return {
+      version,
+      ...figures,
+      subscriptions: figures.subscriptions + otherSubscriptions,
+      load: mapFigures((figure) => ({ ...loads[figure].averages })),
+    };
+  }
+
+  function update(): void {
+    const figures = meter!.read();
+    const now = performance.now();
+    for (const figure of loadFigures) loads[figure].update(figures[figure], (now - updatedAt) / 1000);
+    updatedAt = now;
+    void publication!.publish(metrics());
+  }
+}
+
+/** Keeps the topics of one broker up to date. */
+class Publication {
+  readonly #broker: Broker;
+  readonly #logger: Logger;
+  readonly #topicPrefix: string;
+  /** What was published last, by the topic. */
+  readonly #published = new Map<string, string>();
+  #busy = false;
+
+  constructor(broker: Broker, logger: Logger, topicPrefix: string) {
+    this.#broker = broker;
+    this.#logger = logger;
+    this.#topicPrefix = topicPrefix;
+  }
+
+  /** Publishes what has changed, unless a store still has to do with the last time. Never rejects. */
+  async publish(metrics: SysMetrics): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
+    // All at once, so that a subscriber gets them in one piece.
+    const publishing: Promise<void>[] = [];
+    for (const [topic, payload] of sysTopics(metrics)) {
+      if (this.#published.get(topic) === payload) continue;
+      this.#published.set(topic, payload);
+      publishing.push(this.#broker.publish(`${this.#topicPrefix}/${topic}`, payload, { retain: true }));
+    }
+    const failed = (await Promise.allSettled(publishing)).find(({ status }) => status === "rejected");
+    this.#busy = false;
+    if (failed === undefined) return;
+    // Next time all of them are tried again.
+    this.#published.clear();
+    const { reason: error } = failed as PromiseRejectedResult;
+    this.#logger.warn("cannot publish the figures below {topicPrefix}: {error}", {
+      topicPrefix: this.#topicPrefix,
+      error,
+    });
+  }
+
+  /** Removes the retained messages. A broker that closes takes nothing any more, and needs no tidying. */
+  async withdraw(): Promise<void> {
+    const topics = [...this.#published.keys()];
+    await Promise.allSettled(
+      topics.map((topic) => this.#broker.publish(`${this.#topicPrefix}/${topic}`, "", { retain: true })),
+    );
+  }
+}
+
+function mapFigures<V>(value: (figure: typeof loadFigures[number]) => V): Record<typeof loadFigures[number], V> {
+  return Object.fromEntries(loadFigures.map((figure) => [figure, value(figure)])) as ReturnType<typeof mapFigures<V>>;
+}
+
+function assertInterval(interval: number): void {
+  if (interval === 0 || (interval >= 0.1 && interval <= LONGEST_INTERVAL)) return;
+  throw new RangeError(`interval is ${interval}; it must be 0, or a number of seconds from 0.1 to ${LONGEST_INTERVAL}`);
+}
+
+function assertTopicPrefix(topicPrefix: string): void {
+  if (isTopicName(topicPrefix) && !topicPrefix.endsWith("/")) return;
+  throw new RangeError(
+    `topicPrefix is ${JSON.stringify(topicPrefix)}; it must be a topic name without a "/" at its end`,
+  );
+}
