@@ -4,3 +4,9 @@
  * @module
  */
 export type { Hook, HookContext } from "../broker/hooks.ts";
+export { loggerHook, LogLevel } from "./logger.ts";
+export type { LoggerOptions, LogLevelName } from "./logger.ts";
+export { metricsHook } from "./metrics.ts";
+export type { HealthReport, MetricsHook, MetricsOptions } from "./metrics.ts";
+export { sysHook } from "./sys.ts";
+export type { BrokerMetrics, LoadAverages, SysHook, SysLoad, SysMetrics, SysOptions } from "./sys.ts";

@@ -36,17 +36,6 @@ import { sysTopics } from "./sys/topics.ts";
 
 export type { BrokerMetrics, LoadAverages };
 
-/** The figures that have load averages. */
-const loadFigures = [
-  "bytesReceived",
-  "bytesSent",
-  "publishReceived",
-  "publishSent",
-  "publishDropped",
-  "clientsAdmitted",
-  "connectionsAccepted",
-] as const satisfies readonly (keyof BrokerMetrics)[];
-
 /** The longest time that the runtime's timers can wait, in seconds. */
 const LONGEST_INTERVAL = 2_147_483;
 
@@ -71,8 +60,37 @@ export interface SysMetrics extends BrokerMetrics {
   /** As in the options. */
   version: string;
   /** How fast figures grow, per minute, as of the last publication. */
-  load: Record<typeof loadFigures[number], LoadAverages>;
+  load: SysLoad;
 }
+
+/** Load averages. */
+export interface SysLoad {
+  /** Bytes from clients. */
+  bytesReceived: LoadAverages;
+  /** Bytes to clients. */
+  bytesSent: LoadAverages;
+  /** PUBLISH packets from clients. */
+  publishReceived: LoadAverages;
+  /** PUBLISH packets to clients. */
+  publishSent: LoadAverages;
+  /** Messages that did not reach a client. */
+  publishDropped: LoadAverages;
+  /** Clients that were let in. */
+  clientsAdmitted: LoadAverages;
+  /** Connections that were accepted. */
+  connectionsAccepted: LoadAverages;
+}
+
+/** The figures that have load averages. */
+const loadFigures = [
+  "bytesReceived",
+  "bytesSent",
+  "publishReceived",
+  "publishSent",
+  "publishDropped",
+  "clientsAdmitted",
+  "connectionsAccepted",
+] as const satisfies readonly (keyof SysLoad)[];
 
 /** What {@linkcode sysHook} returns. */
 export interface SysHook extends Hook {
@@ -117,7 +135,7 @@ export function sysHook(
   assertTopicPrefix(topicPrefix);
   let publication: Publication | undefined;
   let meter: BrokerMeter | undefined;
-  let loads: Record<keyof SysMetrics["load"], LoadAverage>;
+  let loads: Record<keyof SysLoad, LoadAverage>;
   let updatedAt: number;
   let timer: ReturnType<typeof setInterval> | undefined;
   let otherSubscriptions = 0;
@@ -190,22 +208,19 @@ class Publication {
   async publish(metrics: SysMetrics): Promise<void> {
     if (this.#busy) return;
     this.#busy = true;
+    const errors: unknown[] = [];
     // All at once, so that a subscriber gets them in one piece.
-    const publishing: Promise<void>[] = [];
-    for (const [topic, payload] of sysTopics(metrics)) {
-      if (this.#published.get(topic) === payload) continue;
-      this.#published.set(topic, payload);
-      publishing.push(this.#broker.publish(`${this.#topicPrefix}/${topic}`, payload, { retain: true }));
-    }
-    const failed = (await Promise.allSettled(publishing)).find(({ status }) => status === "rejected");
+    await Promise.all(
+      [...sysTopics(metrics)].map(([topic, payload]) =>
+        this.#publishIfChanged(topic, payload).catch((error) => errors.push(error))
+      ),
+    );
     this.#busy = false;
-    if (failed === undefined) return;
-    // Next time all of them are tried again.
-    this.#published.clear();
-    const { reason: error } = failed as PromiseRejectedResult;
-    this.#logger.warn("cannot publish the figures below {topicPrefix}: {error}", {
+    if (errors.length === 0) return;
+    this.#logger.warn("cannot publish {count} of the topics below {topicPrefix}: {error}", {
+      count: errors.length,
       topicPrefix: this.#topicPrefix,
-      error,
+      error: errors[0],
     });
   }
 
@@ -216,9 +231,15 @@ class Publication {
       topics.map((topic) => this.#broker.publish(`${this.#topicPrefix}/${topic}`, "", { retain: true })),
     );
   }
+
+  async #publishIfChanged(topic: string, payload: string): Promise<void> {
+    if (this.#published.get(topic) === payload) return;
+    await this.#broker.publish(`${this.#topicPrefix}/${topic}`, payload, { retain: true });
+    this.#published.set(topic, payload);
+  }
 }
 
-function mapFigures<V>(value: (figure: typeof loadFigures[number]) => V): Record<typeof loadFigures[number], V> {
+function mapFigures<V>(value: (figure: keyof SysLoad) => V): Record<keyof SysLoad, V> {
   return Object.fromEntries(loadFigures.map((figure) => [figure, value(figure)])) as ReturnType<typeof mapFigures<V>>;
 }
 

@@ -1,4 +1,4 @@
-import type { SysMetrics } from "../sys.ts";
+import type { SysLoad, SysMetrics } from "../sys.ts";
 import type { LoadAverages } from "./load_average.ts";
 
 /** What is published on which topic below the prefix: mosquitto's names, and its notation of the values. */
@@ -24,7 +24,7 @@ const topics: Record<string, (metrics: SysMetrics) => string | number> = {
   "heap/maximum": ({ heapMaximum }) => heapMaximum,
 };
 
-const loadTopics: Record<keyof SysMetrics["load"], string> = {
+const loadTopics: Record<keyof SysLoad, string> = {
   bytesReceived: "load/bytes/received",
   bytesSent: "load/bytes/sent",
   publishReceived: "load/publish/received",

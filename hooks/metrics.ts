@@ -1,0 +1,177 @@
+/**
+ * Serves what the broker holds and does to Prometheus and to whoever watches over processes, over HTTP on a port of its
+ * own:
+ *
+ * - `/metrics`: the figures of the `$SYS` topics as gauges and counters (without averages, which Prometheus makes itself),
+ *   whose names begin with `hookmq_`, and histograms of the event loop's delay, of how long it takes to connect and of how
+ *   long clients stay. Nothing is measured per message.
+ * - `/healthz`: 200 as long as the process answers at all, also if something is wrong.
+ * - `/healthz/ready`: 200 while the broker should get clients, 503 otherwise.
+ *
+ * Both health pages hold the same JSON: `{"status":"degraded","ready":true,"reasons":{"redis":"Redis does not answer"}}`,
+ * or `{"status":"ok","ready":true,"reasons":{}}`.
+ *
+ * Nobody is asked for a password: the pages are for this machine, or for a network where everybody may read them.
+ *
+ * @module
+ */
+import { Registry } from "prom-client";
+import type { ClientInfo, Hook } from "../broker/hooks.ts";
+import packageFile from "../deno.json" with { type: "json" };
+import { observeEventLoopDelay } from "./metrics/event_loop_delay.ts";
+import { Health, type HealthReport } from "./metrics/health.ts";
+import { registerFigures, registerHealth, registerHistograms, registerVersion } from "./metrics/instruments.ts";
+import { answer } from "./metrics/page.ts";
+import { BrokerMeter } from "./sys/broker_meter.ts";
+
+export type { HealthReport };
+
+/** Options of {@linkcode metricsHook}. */
+export interface MetricsOptions {
+  /** 0 lets the system choose one. Default 9883. */
+  port?: number;
+  /** A host name or address of this machine, `"0.0.0.0"` for all of them. Default `"127.0.0.1"`. */
+  hostname?: string;
+}
+
+/** What {@linkcode metricsHook} returns. */
+export interface MetricsHook extends Hook {
+  /** Where the pages are served; `undefined` while the hook is not in use. */
+  readonly address: Deno.NetAddr | undefined;
+  /** prom-client's registry of all that is on the page: for instruments of your own. */
+  readonly registry: import("prom-client").Registry;
+  /**
+   * Reports how a part of the broker is: a hook, or something that the embedding program depends on. The report holds
+   * until there is another of the same name. Parts that nothing was reported of are not mentioned.
+   *
+   * @example
+   * ```ts
+   * import { metricsHook } from "@hookmq/broker/hooks";
+   *
+   * const metrics = metricsHook();
+   * metrics.setHealth("redis", { ok: false, reason: "Redis does not answer" });
+   * metrics.setHealth("redis", { ok: true });
+   * ```
+   */
+  setHealth(part: string, report: HealthReport): void;
+}
+
+/**
+ * Serves `/metrics` for Prometheus, and `/healthz` and `/healthz/ready`, on an HTTP port of its own from the time it is
+ * added until it is removed. What is on the pages stands at the head of this module.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { metricsHook } from "@hookmq/broker/hooks";
+ *
+ * await using broker = new Broker();
+ * const metrics = metricsHook({ port: 0 });
+ * await broker.use(metrics);
+ * const page = await fetch(`http://127.0.0.1:${metrics.address!.port}/metrics`);
+ * console.log(await page.text());
+ * ```
+ *
+ * @throws {RangeError} If `port` is none. Adding the hook to a broker fails if the port cannot be had; the message says
+ * why and what to do.
+ */
+export function metricsHook({ port = 9883, hostname = "127.0.0.1" }: MetricsOptions = {}): MetricsHook {
+  assertPort(port);
+  const registry = new Registry();
+  const health = new Health();
+  let meter: BrokerMeter | undefined;
+  let server: Server | undefined;
+  let endSampling: (() => void) | undefined;
+
+  registerVersion(registry, packageFile.version);
+  registerFigures(registry, () => meter?.read());
+  registerHealth(registry, health);
+  const { eventLoopDelay, connectDuration, connectionDuration } = registerHistograms(registry);
+
+  return {
+    id: "metrics",
+    init({ broker, logger }) {
+      meter = new BrokerMeter(broker);
+      server = serve(port, hostname, (request) => answer(request, registry, health), (error) => {
+        logger.error("a request for the metrics failed: {error}", { error });
+      });
+      endSampling = observeEventLoopDelay(eventLoopDelay);
+    },
+    async stop() {
+      endSampling?.();
+      await server?.close();
+      server = undefined;
+    },
+    onConnected(client) {
+      meter?.clientConnected();
+      connectDuration.observe(secondsSinceConnect(client));
+    },
+    onDisconnect(client) {
+      meter?.clientDisconnected();
+      connectionDuration.observe(secondsSinceConnect(client));
+    },
+    get address() {
+      return server?.address;
+    },
+    registry,
+    setHealth: (part, report) => health.report(part, report),
+  };
+}
+
+interface Server {
+  readonly address: Deno.NetAddr;
+  close(): Promise<void>;
+}
+
+function serve(
+  port: number,
+  hostname: string,
+  handler: (request: Request) => Promise<Response>,
+  onError: (error: unknown) => void,
+): Server {
+  const abort = new AbortController();
+  const options = {
+    port,
+    hostname,
+    signal: abort.signal,
+    onListen() {},
+    onError(error: unknown) {
+      onError(error);
+      return new Response("the page cannot be made; the log says why\n", { status: 500 });
+    },
+  };
+  try {
+    const server = Deno.serve(options, handler);
+    return {
+      address: server.addr,
+      close() {
+        // A graceful shutdown would wait for a peer that does not read its answer.
+        abort.abort();
+        return server.finished;
+      },
+    };
+  } catch (error) {
+    throw new Error(`cannot serve metrics on ${hostname}:${port}: ${explanation(error as Error)}`, { cause: error });
+  }
+}
+
+function explanation(error: Error): string {
+  if (error instanceof Deno.errors.AddrInUse) return "address in use (another broker? choose another port)";
+  if (error instanceof Deno.errors.AddrNotAvailable) {
+    return "this machine has no such address (choose another hostname)";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "permission denied (ports below 1024 belong to the administrator; choose another port)";
+  }
+  return error.message;
+}
+
+/** Never negative, also if the clock has been put back. */
+function secondsSinceConnect({ connectedAt }: ClientInfo): number {
+  return Math.max(0, Date.now() - connectedAt) / 1000;
+}
+
+function assertPort(port: number): void {
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return;
+  throw new RangeError(`port is ${port}; it must be a whole number from 0 to 65535`);
+}
