@@ -24,34 +24,37 @@ export class AcknowledgementQueue {
   /** Missing until an acknowledgement has to wait, which for most clients never happens. */
   #slots: Fifo<Slot> | undefined = undefined;
   readonly #acknowledger: Acknowledger;
-  #waiting: { length: number; resolve: () => void } | undefined = undefined;
+  readonly #receiveMaximum: number;
+  #onRoom: (() => void) | undefined = undefined;
+  /** How many QoS 1 and 2 messages of this connection are not acknowledged completely: what the client has used of its send quota. */
+  unfinished = 0;
 
-  constructor(acknowledger: Acknowledger) {
+  constructor(acknowledger: Acknowledger, receiveMaximum: number) {
     this.#acknowledger = acknowledger;
+    this.#receiveMaximum = receiveMaximum;
   }
 
-  /** How many are owed. */
-  get length(): number {
-    return this.#slots?.length ?? 0;
-  }
-
-  /** Adds an acknowledgement; it is sent at once if nothing is before it and its outcome is there. */
-  add(type: AcknowledgementType, packetId: number, outcome: MaybePromise<ReasonCode>): void {
+  /**
+   * Adds an acknowledgement; it is sent at once if nothing is before it and its outcome is there. Resolves when no more
+   * than the receive maximum are owed: a client that respects it is heard while its messages are stored
+   * [MQTT-4.9.0-3], any other one is read more slowly.
+   */
+  add(type: AcknowledgementType, packetId: number, outcome: MaybePromise<ReasonCode>): MaybePromise<void> {
     const known = !isPromise(outcome);
-    if (known && this.length === 0) return this.#acknowledger.sendOwed(type, packetId, outcome);
+    if (known && this.#owed === 0) return this.#send(type, packetId, outcome);
     const slot: Slot = { type, packetId, outcome: known ? outcome : undefined };
     (this.#slots ??= new Fifo()).push(slot);
-    if (known) return;
-    outcome.then(
-      (reasonCode) => this.#settle(slot, reasonCode),
-      (error) => this.#settle(slot, error instanceof Error ? error : new Error(String(error))),
-    );
+    if (!known) {
+      outcome.then(
+        (reasonCode) => this.#settle(slot, reasonCode),
+        (error) => this.#settle(slot, error instanceof Error ? error : new Error(String(error))),
+      );
+    }
+    if (this.#owed > this.#receiveMaximum) return new Promise((resolve) => this.#onRoom = resolve);
   }
 
-  /** Resolves when fewer than `length` are owed. */
-  shorterThan(length: number): MaybePromise<void> {
-    if (this.length < length) return;
-    return new Promise((resolve) => this.#waiting = { length, resolve });
+  get #owed(): number {
+    return this.#slots?.length ?? 0;
   }
 
   #settle(slot: Slot, outcome: ReasonCode | Error): void {
@@ -59,11 +62,15 @@ export class AcknowledgementQueue {
     const slots = this.#slots!;
     for (let first = slots.peek(); first?.outcome !== undefined; first = slots.peek()) {
       slots.shift();
-      this.#acknowledger.sendOwed(first.type, first.packetId, first.outcome);
+      this.#send(first.type, first.packetId, first.outcome);
     }
-    if (this.#waiting !== undefined && slots.length < this.#waiting.length) {
-      this.#waiting.resolve();
-      this.#waiting = undefined;
-    }
+    if (this.#owed <= this.#receiveMaximum) this.#onRoom?.();
+  }
+
+  #send(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void {
+    const finishes = type !== "pubrec" || outcome instanceof Error;
+    // A PUBREL that comes again after a reconnect finishes what this connection has not begun (MQTT 5.0 section 4.9).
+    if (finishes && this.unfinished > 0) this.unfinished -= 1;
+    this.#acknowledger.sendOwed(type, packetId, outcome);
   }
 }

@@ -91,7 +91,7 @@ export class Client implements ConnectionEvents, Acknowledger {
 
   /** What the client is owed for its messages. */
   get acknowledgements(): AcknowledgementQueue {
-    return this.#acknowledgements ??= new AcknowledgementQueue(this);
+    return this.#acknowledgements ??= new AcknowledgementQueue(this, this.context.limits.receiveMaximum);
   }
 
   /** Speaks with the client until the connection is over. Never rejects. */
@@ -121,8 +121,6 @@ export class Client implements ConnectionEvents, Acknowledger {
       return this.#handle(decodeFrame(framer, this.level));
     }
     if (this.state === "new") {
-      // [MQTT-3.1.0-1]
-      if (type !== PacketType.Connect) throw protocolError("the first packet is not a CONNECT");
       this.level = peekProtocolLevel(framer);
       return handleConnect(this, decodeFrame(framer, this.level) as ConnectPacket);
     }
@@ -279,14 +277,15 @@ export class Client implements ConnectionEvents, Acknowledger {
     const reasonCode = known?.reasonCode ?? ReasonCode.UnspecifiedError;
     const reason = known?.message ?? "the server failed to handle a packet";
     if (this.state === "connected") return this.disconnect(reasonCode, reason, known?.serverReference);
-    const isConnect = this.connection.framer.bytes[this.connection.framer.start] >> 4 === PacketType.Connect;
-    // Who does not speak MQTT is not answered.
-    if (this.state === "new" && !isConnect) return this.#finish(error);
     this.refuse(known ?? new ReasonCodeError(reasonCode, reason));
   }
 
-  onRead(bytes: number): void {
-    this.context.counters.bytesReceived += bytes;
+  onRead(chunk: Uint8Array): void {
+    this.context.counters.bytesReceived += chunk.length;
+    // [MQTT-3.1.0-1]; what speaks another protocol is not waited for until its first "packet" is complete, nor answered.
+    if (this.state === "new" && !this.connection.framer.incomplete && chunk[0] >> 4 !== PacketType.Connect) {
+      this.#finish(protocolError("the first packet is not a CONNECT"));
+    }
   }
 
   onWritten(bytes: number): void {

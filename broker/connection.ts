@@ -14,8 +14,8 @@ export interface ConnectionEvents extends OutboundEvents {
   onPacket(framer: Framer): MaybePromise<void>;
   /** The bytes are no packets, or `onPacket` has failed. */
   onError(error: Error): void;
-  /** So many bytes have been read. */
-  onRead(bytes: number): void;
+  /** These bytes have been read, and not looked at yet. */
+  onRead(chunk: Uint8Array): void;
   /** The connection is over. `error` says why, unless the peer closed it or `end` did. Called exactly once. */
   onClosed(error?: Error): void;
 }
@@ -67,8 +67,9 @@ export class Connection {
         if (length === null) break;
         // What a peer sends while it is being disconnected is read, so that it sees the last packet and not a reset.
         if (this.#state !== "open") continue;
-        this.#events.onRead(length);
-        this.framer.push(this.#transport.received(length));
+        const chunk = this.#transport.received(length);
+        this.#events.onRead(chunk);
+        this.framer.push(chunk);
         const pending = this.#handOn();
         if (pending !== undefined) await pending;
       }

@@ -22,7 +22,7 @@ import type { Hook } from "../broker/hooks.ts";
 import type { Logger } from "../broker/logger.ts";
 import { ReasonCodeError } from "../codec/errors.ts";
 import type { PublishPacket } from "../codec/publish.ts";
-import { ReasonCode, reasonName } from "../codec/reason_code.ts";
+import { ReasonCode } from "../codec/reason_code.ts";
 
 /** What {@linkcode loggerHook} can log, as bits that are put together with `|`. */
 export const LogLevel = {
@@ -150,7 +150,7 @@ function connectionEvents(write: Write): Partial<Hook> {
       write(severity, "{clientId} from {remoteAddress} is gone: {reason}", {
         clientId: escapeForLog(clientId),
         remoteAddress: escapeForLog(remoteAddress ?? "unknown"),
-        reason: escapeForLog(error?.message ?? reasonName(ReasonCode.NormalDisconnection)),
+        reason: error === undefined ? "it said goodbye" : escapeForLog(error.message),
         reasonCode,
       });
     },

@@ -39,7 +39,7 @@ export interface MetricsHook extends Hook {
   /** Where the pages are served; `undefined` while the hook is not in use. */
   readonly address: Deno.NetAddr | undefined;
   /** prom-client's registry of all that is on the page: for instruments of your own. */
-  readonly registry: import("prom-client").Registry;
+  readonly registry: InstanceType<typeof import("prom-client")["Registry"]>;
   /**
    * Reports how a part of the broker is: a hook, or something that the embedding program depends on. The report holds
    * until there is another of the same name. Parts that nothing was reported of are not mentioned.

@@ -4,9 +4,13 @@
  * @module
  */
 export type { Hook, HookContext } from "../broker/hooks.ts";
+export { aclHook } from "./acl.ts";
+export type { AclHook, AclOptions, AclRule } from "./acl.ts";
 export { loggerHook, LogLevel } from "./logger.ts";
 export type { LoggerOptions, LogLevelName } from "./logger.ts";
 export { metricsHook } from "./metrics.ts";
 export type { HealthReport, MetricsHook, MetricsOptions } from "./metrics.ts";
+export { rateLimitHook } from "./rate_limit.ts";
+export type { RateLimitCounters, RateLimitHook, RateLimitOptions } from "./rate_limit.ts";
 export { sysHook } from "./sys.ts";
 export type { BrokerMetrics, LoadAverages, SysHook, SysLoad, SysMetrics, SysOptions } from "./sys.ts";

@@ -26,7 +26,7 @@ export function handlePublish(client: Client, framer: Framer): MaybePromise<void
     const answer = session.received.get(packetId);
     if (answer !== undefined) return client.acknowledgements.add("pubrec", packetId, answer);
   }
-  if (qos > 0 && level === 5) checkReceiveMaximum(client);
+  if (qos > 0) takeQuota(client);
   const message = Message.received(topic, header, framer.packet(), framer.start, level === 5, client.info.clientId);
   return recover(
     () => then(authorise(client, message), (authorised) => accept(client, authorised, qos, packetId)),
@@ -76,14 +76,15 @@ function resolveTopic(client: Client, header: PublishHeader, bytes: Uint8Array):
   return topic;
 }
 
-/** [MQTT-3.3.4-7] */
-function checkReceiveMaximum({ session, acknowledgements, context: { limits } }: Client): void {
-  if (session.receivedCount + acknowledgements.length >= limits.receiveMaximum) {
+/** Counts the message among those that the client may send before it has the answer to one [MQTT-3.3.4-7]. */
+function takeQuota({ level, acknowledgements, context: { limits } }: Client): void {
+  if (level === 5 && acknowledgements.unfinished >= limits.receiveMaximum) {
     throw new PacketError(
       ReasonCode.ReceiveMaximumExceeded,
       `more than ${limits.receiveMaximum} messages are unacknowledged`,
     );
   }
+  acknowledgements.unfinished += 1;
 }
 
 /** Asks the hooks whether the message may be published, and in which form. Throws, or rejects, if not. */
@@ -117,16 +118,23 @@ function isReserved(topicName: string): boolean {
 
 /** Takes responsibility for a message: the acknowledgement waits for whoever stores it, reading for whoever is asked. */
 function accept(client: Client, message: Message, qos: Qos, packetId: number): MaybePromise<void> {
-  const { router, retained, limits } = client.context;
+  const { router, retained } = client.context;
   const stored = message.retain ? retained.store(message) : undefined;
   const routed = router.route(message);
-  if (qos === 0) return isPromise(routed) ? routed.then(() => {}) : undefined;
+  if (qos === 0) {
+    if (isPromise(stored)) stored.catch((error) => logNotStored(client, error));
+    return isPromise(routed) ? routed.then(() => {}) : undefined;
+  }
   const outcome = isPromise(stored) || isPromise(routed)
     ? Promise.all([routed, stored]).then(([matched]) => reasonFor(matched))
     : reasonFor(routed);
   if (qos === 2) remember(client, packetId, outcome);
-  client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, outcome);
-  return then(routed, () => client.acknowledgements.shorterThan(limits.receiveMaximum));
+  const added = client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, outcome);
+  return then(routed, () => added);
+}
+
+function logNotStored({ context, info: { clientId } }: Client, error: unknown): void {
+  context.logger.error("a message from {clientId} was not stored: {error}", { clientId, error });
 }
 
 function reasonFor(matched: boolean): ReasonCode {
@@ -148,7 +156,7 @@ function remember({ session }: Client, packetId: number, outcome: MaybePromise<R
 }
 
 /** Says no in the words that the client's version and the message's QoS have for it. */
-function refuse(client: Client, qos: Qos, packetId: number, error: unknown): void {
+function refuse(client: Client, qos: Qos, packetId: number, error: unknown): MaybePromise<void> {
   const { logger, options } = client.context;
   const { clientId } = client.info;
   const known = error instanceof ReasonCodeError ? error : undefined;
@@ -161,11 +169,8 @@ function refuse(client: Client, qos: Qos, packetId: number, error: unknown): voi
   if (disconnects) return client.disconnect(reasonCode, message, serverReference);
   if (qos === 0) return;
   const type = qos === 1 ? "puback" : "pubrec";
-  if (client.level === 5) {
-    client.acknowledgements.add(type, packetId, Promise.reject(refusal));
-  } else {
-    // A QoS 2 handshake goes on to its end also for a message that is dropped.
-    if (qos === 2) client.session.received.set(packetId, ReasonCode.Success);
-    client.acknowledgements.add(type, packetId, ReasonCode.Success);
-  }
+  if (client.level === 5) return client.acknowledgements.add(type, packetId, Promise.reject(refusal));
+  // A QoS 2 handshake goes on to its end also for a message that is dropped.
+  if (qos === 2) client.session.received.set(packetId, ReasonCode.Success);
+  return client.acknowledgements.add(type, packetId, ReasonCode.Success);
 }

@@ -1,10 +1,11 @@
 import { PacketError, ReasonCodeError } from "../../codec/errors.ts";
-import { allowsReason, ReasonCode } from "../../codec/reason_code.ts";
+import { allowsReason, ReasonCode, reasonName } from "../../codec/reason_code.ts";
 import type { SubscribePacket, SubscriptionRequest } from "../../codec/subscribe.ts";
 import { parseSharedFilter } from "../../codec/topic.ts";
 import { encodeUtf8 } from "../../codec/utf8.ts";
 import type { Client } from "../client.ts";
 import { forEachInTurn, type MaybePromise, recover, then } from "../maybe_promise.ts";
+import type { ResolvedOptions } from "../options.ts";
 import type { Subscription } from "../topics/subscription_tree.ts";
 
 /** What the hooks have made of a SUBSCRIBE: what is left of it, and why the rest is not. */
@@ -30,9 +31,10 @@ export function handleSubscribe(client: Client, packet: SubscribePacket): MaybeP
   });
 }
 
-/** What the CONNACK has told the client. */
-function checkAgainstOptions({ context }: Client, { subscriptions, properties }: SubscribePacket): void {
+/** What the CONNACK has told the client; before MQTT 5 it tells nothing, and only the subscription fails. */
+function checkAgainstOptions({ context, level }: Client, { subscriptions, properties }: SubscribePacket): void {
   const { options, limits } = context;
+  if (level < 5) return;
   if ((properties?.userProperties?.length ?? 0) > limits.userProperties) {
     throw new PacketError(ReasonCode.QuotaExceeded, `more than ${limits.userProperties} user properties`);
   }
@@ -40,13 +42,20 @@ function checkAgainstOptions({ context }: Client, { subscriptions, properties }:
     throw new PacketError(ReasonCode.SubscriptionIdentifiersNotSupported, "subscription identifiers are not supported");
   }
   for (const { topicFilter } of subscriptions) {
-    if (!options.sharedSubscriptionAvailable && parseSharedFilter(topicFilter) !== undefined) {
-      throw new PacketError(ReasonCode.SharedSubscriptionsNotSupported, "shared subscriptions are not supported");
-    }
-    if (!options.wildcardSubscriptionAvailable && /[+#]/.test(topicFilter)) {
-      throw new PacketError(ReasonCode.WildcardSubscriptionsNotSupported, "wildcard subscriptions are not supported");
-    }
+    const unsupported = unsupportedKind(topicFilter, options);
+    if (unsupported !== undefined) throw new PacketError(unsupported, reasonName(unsupported));
   }
+}
+
+/** The reason code for a filter of a kind that is switched off. */
+function unsupportedKind(topicFilter: string, options: ResolvedOptions): ReasonCode | undefined {
+  if (!options.sharedSubscriptionAvailable && parseSharedFilter(topicFilter) !== undefined) {
+    return ReasonCode.SharedSubscriptionsNotSupported;
+  }
+  if (!options.wildcardSubscriptionAvailable && /[+#]/.test(topicFilter)) {
+    return ReasonCode.WildcardSubscriptionsNotSupported;
+  }
+  return undefined;
 }
 
 function askHooks(client: Client, requested: SubscriptionRequest[]): MaybePromise<Decision> {
@@ -76,10 +85,12 @@ function subscribe(client: Client, packet: SubscribePacket, { granted, refusal }
   const { session, level, context } = client;
   const identifiers = packet.properties?.subscriptionIdentifiers;
   const subscribed: { subscription: Subscription; wantsRetained: boolean }[] = [];
+  // A filter that is there several times is subscribed to as often, the first one first [MQTT-3.8.4-5].
+  const grantedByFilter = Map.groupBy(granted.toReversed(), ({ topicFilter }) => topicFilter);
   const reasonCodes = packet.subscriptions.map(({ topicFilter }): ReasonCode => {
-    const request = granted.find((candidate) => candidate.topicFilter === topicFilter);
+    const request = grantedByFilter.get(topicFilter)?.pop();
     if (request === undefined) return refusal.reasonCode;
-    const refused = exceededLimit(client, topicFilter);
+    const refused = unsupportedKind(topicFilter, context.options) ?? exceededLimit(client, topicFilter);
     if (refused !== undefined) return refused;
     const subscription = toSubscription(client, request, identifiers);
     const isNew = session.subscribe(subscription);

@@ -52,7 +52,8 @@ export class SharedGroup {
       const member = this.#members[index];
       if (member.subscriber === except) continue;
       const ready = member.subscriber.readiness;
-      if (ready <= bestReadiness) continue;
+      // Nothing at QoS 0 waits for a client that is not there.
+      if (ready <= bestReadiness || (ready === Readiness.Offline && member.qos === 0)) continue;
       best = member;
       bestReadiness = ready;
       bestIndex = index;

@@ -9,8 +9,10 @@ export const everyTopic: TopicLevels = ["#"];
 
 /** The topics that a filter matches; the filter is well-formed, and not one of a shared subscription. */
 export function levelsOf(topicFilter: string): TopicLevels {
-  // No topic has less than one level, so that these two are the same, and "$" matters to "+" only.
-  return (topicFilter === "#" ? "+/#" : topicFilter).split("/");
+  // "#" includes the parent level, but there is no topic without a level, and none of a single empty one.
+  if (topicFilter === "#") return ["+", "#"];
+  if (topicFilter === "/#") return ["", "+", "#"];
+  return topicFilter.split("/");
 }
 
 /** Whether all topics of `inner` are topics of `outer`. */

@@ -4,6 +4,8 @@ import { parsePasswordHash, type PasswordHash } from "./password_hash.ts";
 export interface PasswordFileEntry {
   /** The number of its line, from 1. */
   readonly line: number;
+  /** The hash as it is written there. */
+  readonly text: string;
   readonly hash: PasswordHash;
 }
 
@@ -26,8 +28,9 @@ export function parsePasswordFile(text: string, name: string): Map<string, Passw
     if (username === "") throw fault("there is no user name before the colon");
     const earlier = entries.get(username);
     if (earlier !== undefined) throw fault(`this user is in line ${earlier.line} already`);
+    const text = content.slice(colon + 1).trim();
     try {
-      entries.set(username, { line, hash: parsePasswordHash(content.slice(colon + 1).trim()) });
+      entries.set(username, { line, text, hash: parsePasswordHash(text) });
     } catch (error) {
       throw fault((error as Error).message);
     }

@@ -1,11 +1,17 @@
 import { Fifo } from "../../broker/fifo.ts";
 
+interface WaitingTask {
+  start(): void;
+  giveUp(error: Error): void;
+}
+
 /** Runs tasks in the order in which they came, only so many of them at one time, while others wait. */
 export class VerificationQueue {
   readonly #concurrency: number;
   readonly #maximumWaiting: number;
-  readonly #waiting = new Fifo<() => void>();
+  readonly #waiting = new Fifo<WaitingTask>();
   #running = 0;
+  #idle: PromiseWithResolvers<void> | undefined;
 
   constructor(concurrency: number, maximumWaiting: number) {
     this.#concurrency = concurrency;
@@ -20,21 +26,35 @@ export class VerificationQueue {
     return this.#waiting.length;
   }
 
-  /** Whether one more task would have to wait, and there are as many of these as may be. */
+  /** Whether one more task would have to wait, while as many are waiting as may. */
   get full(): boolean {
     return this.#running >= this.#concurrency && this.#waiting.length >= this.#maximumWaiting;
   }
 
   /** Settles as the task does. */
-  async run<T>(task: () => T | Promise<T>): Promise<T> {
-    if (this.#running >= this.#concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#running += 1;
-    try {
-      return await task();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running -= 1;
-      else next(); // It takes over the place of this one.
-    }
+  run<T>(task: () => Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const start = () => {
+      this.#running += 1;
+      void task().then(resolve, reject).finally(() => this.#next());
+    };
+    if (this.#running < this.#concurrency) start();
+    else this.#waiting.push({ start, giveUp: reject });
+    return promise;
+  }
+
+  /** Rejects what is waiting, and resolves when nothing is running any more. */
+  async giveUp(error: Error): Promise<void> {
+    for (const task of this.#waiting) task.giveUp(error);
+    this.#waiting.clear();
+    if (this.#running > 0) await (this.#idle ??= Promise.withResolvers()).promise;
+  }
+
+  #next(): void {
+    this.#running -= 1;
+    this.#waiting.shift()?.start();
+    if (this.#running > 0) return;
+    this.#idle?.resolve();
+    this.#idle = undefined;
   }
 }

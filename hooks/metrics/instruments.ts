@@ -111,7 +111,7 @@ export function registerHistograms(registry: Registry): Histograms {
     connectDuration: new Histogram({
       name: "hookmq_connect_duration_seconds",
       help: "Time from a client's CONNECT until it is let in, in whole milliseconds.",
-      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
       registers,
     }),
     connectionDuration: new Histogram({

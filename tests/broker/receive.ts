@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import type { PublishPacket } from "../../mod.ts";
 import type { RawClient } from "../support/raw_client.ts";
 
@@ -24,6 +25,20 @@ export async function receiveTexts(client: RawClient, count: number): Promise<st
   const texts: string[] = [];
   while (texts.length < count) texts.push((await receive(client)).text);
   return texts;
+}
+
+/** The payloads of what has been sent to a client up to now; acknowledges nothing. */
+export async function receivedSoFar(client: RawClient): Promise<string[]> {
+  await client.send({ type: "pingreq" });
+  const texts: string[] = [];
+  for (;;) {
+    // The first packet that is no message must be the answer to the PINGREQ, which marks the end.
+    const packet = await client.expect("publish").catch((error: Error) => {
+      assert.match(error.message, /^awaited publish: got { type: "pingresp" }/);
+    });
+    if (packet === undefined) return texts;
+    texts.push(textOf(packet));
+  }
 }
 
 /** A message's payload as text. */
