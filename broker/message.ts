@@ -12,6 +12,9 @@ import type { Topic } from "./topics/topic_cache.ts";
 /** How a receiver is told the topic: by its name, by its name and an alias for the next time, or by that alias alone. */
 export type TopicForm = "name" | "nameAndAlias" | "alias";
 
+/** So many encodings of a message are kept; a retained one may meet ever new kinds of receivers. */
+const MOST_VARIANTS = 16;
+
 const noBytes = new Uint8Array(0);
 
 /**
@@ -83,7 +86,7 @@ export class Message implements PublishFrame {
       {
         qos: header.qos,
         retain: header.retain,
-        properties: aliased ? withoutAlias(header.properties!) : header.properties,
+        properties: aliased ? ownProperties(header.properties!) : header.properties,
       },
       publisherId,
       {
@@ -103,7 +106,7 @@ export class Message implements PublishFrame {
    * @throws {RangeError} If a property has a value that MQTT cannot carry.
    */
   static from(topic: Topic, packet: Omit<PublishPacket, "type" | "topic" | "dup">, publisherId?: string): Message {
-    const properties = packet.properties === undefined ? undefined : withoutAlias(packet.properties);
+    const properties = packet.properties === undefined ? undefined : ownProperties(packet.properties);
     const frame = encodePublishFrame({
       topic: topic.bytes,
       payload: packet.payload,
@@ -144,7 +147,8 @@ export class Message implements PublishFrame {
       retain,
       dup: false,
     };
-    if (this.properties !== undefined) packet.properties = this.properties;
+    if (this.receivedAt !== 0) packet.properties = { ...this.properties, messageExpiryInterval: this.remainingSeconds };
+    else if (this.properties !== undefined) packet.properties = this.properties;
     return packet;
   }
 
@@ -198,7 +202,9 @@ export class Message implements PublishFrame {
       packetId: 0,
       properties: mqtt5 ? this.#propertiesFor(identifiers, topicForm, remaining) : undefined,
     }, mqtt5 ? 5 : 4);
-    (this.#variants ??= new Map()).set(key, frame);
+    this.#variants ??= new Map();
+    if (this.#variants.size === MOST_VARIANTS) this.#variants.clear();
+    this.#variants.set(key, frame);
     return frame;
   }
 
@@ -215,6 +221,9 @@ export class Message implements PublishFrame {
   }
 }
 
-function withoutAlias({ topicAlias: _alias, ...properties }: PublishProperties): PublishProperties {
+/** Without those that say something about one connection or subscription only. */
+function ownProperties(
+  { topicAlias: _alias, subscriptionIdentifiers: _identifiers, ...properties }: PublishProperties,
+): PublishProperties {
   return properties;
 }

@@ -14,10 +14,11 @@ export function publishWill(session: Session, context: BrokerContext): void {
     () =>
       then(askHooks(will, session, context), (packet) => {
         const message = Message.from(context.topics.named(packet.topic), packet, clientId);
-        return then(message.retain ? context.retained.store(message) : undefined, () =>
-          then(context.router.route(message), () => {}));
+        // Not one after the other: what the client's next connection publishes comes after it, however long storing takes.
+        void context.router.route(message);
+        if (message.retain) return context.retained.store(message);
       }),
-    (error) => context.logger.error("the will of {clientId} was not published: {error}", { clientId, error }),
+    (error) => context.logger.error("the will of {clientId} failed: {error}", { clientId, error }),
   );
 }
 
