@@ -67,8 +67,9 @@ export type DropReason = "queue-full" | "slow-consumer" | "expired" | "packet-to
  *
  * Hooks run in the order in which they were added. A method that returns a promise is waited for; meanwhile nothing more
  * is read from that client, so its packets keep their order. An error in a deciding method (`onConnect`,
- * `onAuthenticate`, `onSubscribe`, `onPublish`, `onPublishReceived`) refuses what the client asked for, with the reason
- * code of a `ReasonCodeError` or 0x80; an error anywhere else is logged and does not reach the client.
+ * `onAuthenticate`, `onSubscribe`, `onPublish`, `onPublishReceived`) or in `storeRetained` refuses what the client asked
+ * for, with the reason code of a `ReasonCodeError` or 0x80; an error anywhere else is logged and does not reach the
+ * client.
  *
  * @example
  * ```ts
@@ -112,7 +113,10 @@ export interface Hook {
   onUnsubscribe?(client: ClientInfo, topicFilters: string[]): MaybePromise<void>;
   /** Decides whether a client may publish a message: throw to refuse. */
   onPublish?(client: ClientInfo, packet: PublishPacket): MaybePromise<void>;
-  /** Decides whether a client may be sent messages on a topic; asked for every message and every receiver. */
+  /**
+   * Decides whether a client may be sent messages on a topic; asked for every message and every receiver. Of a shared
+   * subscription's members one that may is looked for.
+   */
   canRead?(client: ClientInfo, topic: string): MaybePromise<boolean>;
 
   /** Changes a message that has been authorised, by returning another packet, or refuses it by throwing. */

@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 import { readEnvironment } from "./config/environment.ts";
 import { explain } from "./config/explain.ts";
 import { takeFileValues } from "./config/file_values.ts";
+import { faultsOfFiles } from "./config/files.ts";
 import { faultsOfHooks } from "./config/hooks.ts";
 import { configOption, isGroup } from "./config/option.ts";
 import { type Override, override } from "./config/override.ts";
@@ -26,8 +27,8 @@ export interface ConfigSources {
   environment: Readonly<Record<string, string>>;
   /** What the command line says, given what the file and the environment do. */
   commandLine?: (config: unknown) => Override[];
-  /** Whether files that hold secrets are read. Default true. */
-  readSecrets?: boolean;
+  /** Whether the files that it names are read, too: secrets, certificates, the password file. Default true. */
+  readFiles?: boolean;
 }
 
 /**
@@ -36,11 +37,11 @@ export interface ConfigSources {
  * @throws {ConfigError} If anything is wrong with it: everything, in as many lines.
  */
 export async function loadConfig(
-  { file, environment, commandLine = () => [], readSecrets = true }: ConfigSources,
+  { file, environment, commandLine = () => [], readFiles = true }: ConfigSources,
 ): Promise<Config> {
   const root = configOption();
   const yaml = file === undefined ? undefined : await readYamlFile(file);
-  const inFile = await takeFileValues(root, yaml?.value ?? {}, { directory: dirname(file ?? ""), readSecrets });
+  const inFile = await takeFileValues(root, yaml?.value ?? {}, { directory: dirname(file ?? ""), readFiles });
   const inEnvironment = await readEnvironment(environment);
   const given = override(withListener(inFile.value), inEnvironment.overrides);
   const inCommandLine = commandLine(given);
@@ -50,7 +51,9 @@ export async function loadConfig(
   const problems = [
     ...yaml?.problems ?? [],
     ...inFile.problems,
-    ...error === undefined ? faultsOfHooks(data.hooks) : error.issues.flatMap((issue) => explain(issue, root, config)),
+    ...error?.issues.flatMap((issue) => explain(issue, root, config)) ?? [],
+    ...data === undefined ? [] : faultsOfHooks(data.hooks),
+    ...data === undefined || !readFiles ? [] : await faultsOfFiles(data),
   ];
   const lines = [
     ...linesOf(problems, yaml, [...inEnvironment.overrides, ...inCommandLine]),

@@ -1,120 +1,157 @@
-import { configure, getLogger, getTextFormatter, type Logger, type LogLevel } from "@logtape/logtape";
-import { type Command, Option } from "commander";
-import { relative } from "node:path";
-import { fileURLToPath } from "node:url";
+import type { LogLevel } from "@logtape/logtape";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { Broker } from "../mod.ts";
+import { type Config, ConfigError, type ConfigSources, loadConfig, type Override } from "./config.ts";
+import { isExposed } from "./config/exposure.ts";
+import { createHooks } from "./config/hooks.ts";
+import { isGroup } from "./config/option.ts";
 import { Failure } from "./failure.ts";
-import { integer } from "./option_values.ts";
-import { onTerminationSignal } from "./signals.ts";
+import { collect, integer } from "./option_values.ts";
+import { greeting } from "./serve/greeting.ts";
+import { configureLogging, logUncaughtErrors } from "./serve/logging.ts";
+import { reload, type Running } from "./serve/reload.ts";
+import { onReloadSignal, onTerminationSignal } from "./signals.ts";
 
 interface ServeOptions {
-  host: string;
-  port: number;
-  memory?: true;
+  config?: string;
+  host?: string;
+  port?: number;
+  wsPort?: number;
+  user?: string[];
   anonymous?: true;
-  logLevel: LogLevel;
+  memory?: true;
+  logLevel?: LogLevel;
 }
 
 /** Adds the command `serve`, which runs a broker until a signal ends it; it runs when no command is given. */
 export function addServeCommand(program: Command): void {
   program.command("serve", { isDefault: true })
     .description("Run a broker until SIGINT or SIGTERM ends it. This is what hookmq does without a command.")
-    .option("--host <host>", "address to listen on", "127.0.0.1")
+    .option("--config <file>", "YAML file with any options; the others here go before what it says")
+    .option("--host <host>", "address to listen on (default: 127.0.0.1)")
     .addOption(
-      new Option("--port <number>", "port to listen on; 0 picks a free one").default(1883).argParser(integer(0, 65535)),
+      new Option("--port <number>", "port for MQTT over TCP; 0 picks a free one (default: 1883)")
+        .argParser(integer(0, 65535)),
     )
+    .addOption(
+      new Option("--ws-port <number>", "port for MQTT over WebSocket; 0 picks a free one (default: none)")
+        .argParser(integer(0, 65535)),
+    )
+    .addOption(
+      new Option("--user <name:password>", "let in this user, and others only with a password; may be repeated")
+        .argParser(users),
+    )
+    .option("--anonymous", "let clients in without a password, also those from beyond this machine")
     .option(
       "--memory",
       "keep sessions and retained messages in memory, so that they end with the process (so far they always do)",
     )
-    .option("--anonymous", "listen beyond this machine although nobody is asked for a password")
     .addOption(
-      new Option("--log-level <level>", "how much to log, on stderr")
-        .choices(["debug", "info", "warning", "error"]).default("info"),
+      new Option("--log-level <level>", "how much to log (default: info)")
+        .choices(["debug", "info", "warning", "error"]),
     )
     .helpOption("--help", "show this help")
     .addHelpText(
       "after",
       `
 SIGINT (Ctrl+C) and SIGTERM shut down in order: clients of MQTT 5 are told, what is under way is sent, and the exit code
-is 0. A second signal ends the process at once.
+is 0. A second signal ends the process at once. SIGHUP reads the configuration again: users, ACL rules, certificates and
+log options are applied, and the log says what takes a restart.
+
+The file can hold many more options: hookmq check --example prints all of them. An environment variable goes before the
+file, HOOKMQ_LIMITS_PACKET_SIZE for limits.packetSize. Others on this machine can see the passwords of --user; a file made
+with hookmq passwd keeps them secret.
 
 Examples:
   hookmq
   hookmq serve --port 1884 --log-level debug
-  hookmq serve --host 0.0.0.0 --anonymous`,
+  hookmq serve --host 0.0.0.0 --user alice:secret --user bob:sesame
+  hookmq serve --config hookmq.yaml`,
     )
     .action(serve);
 }
 
+function users(value: string, previous?: string[]): string[] {
+  // A colon in front of the password is enough; it may hold others.
+  if (!/^[^:]+:./.test(value)) throw new InvalidArgumentError("It must be NAME:PASSWORD.");
+  return collect(value, previous);
+}
+
 async function serve(options: ServeOptions): Promise<void> {
-  if (!isLoopback(options.host) && !options.anonymous) {
-    throw new Failure(
-      `cannot listen on ${options.host} without authentication: anybody who reaches this machine could connect; ` +
-        "allow that with --anonymous, or leave --host away to serve this machine only",
-      2,
-    );
-  }
-  const logger = await configureLogging(options.logLevel);
+  const sources: ConfigSources = {
+    file: options.config,
+    environment: Deno.env.toObject(),
+    commandLine: (config) => overridesOf(options, config),
+  };
+  const config = await load(sources);
+  const logger = configureLogging(config.log);
+  logUncaughtErrors(logger);
   const stopped = Promise.withResolvers<void>();
-  using _signals = onTerminationSignal(() => stopped.resolve());
-  const broker = new Broker();
+  using _termination = onTerminationSignal(() => stopped.resolve());
+  const broker = new Broker(config);
+  const running: Running = { broker, hooks: createHooks(config.hooks), logger, config };
   try {
-    const { address } = await broker.listen({ hostname: options.host, port: options.port });
-    console.log(greeting(address));
-    if (!isLoopback(options.host)) {
-      logger.warn("anybody who reaches this machine can connect: nobody is asked who they are");
-    }
+    for (const hook of Object.values(running.hooks)) await broker.use(hook);
+    for (const listener of config.listeners) await broker.listen(listener);
+    using _reload = onReloadSignal(() => reload(running, () => loadConfig(sources)));
+    console.log(greeting(broker, running.hooks));
+    warnOfStrangers(running);
     await stopped.promise;
   } finally {
     await broker.close();
   }
 }
 
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+async function load(sources: ConfigSources): Promise<Config> {
+  try {
+    return await loadConfig(sources);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const line of error.lines) console.error(line);
+    throw new Failure("");
+  }
 }
 
-/** Sends log records to stderr, from `level` up, and also the errors that nothing has caught. */
-async function configureLogging(level: LogLevel): Promise<Logger> {
-  const format = getTextFormatter({ timestamp: "rfc3339", level: "full", category: "." });
-  await configure({
-    reset: true,
-    sinks: { stderr: (record) => console.error(format(record).trimEnd()) },
-    loggers: [
-      { category: ["hookmq"], lowestLevel: level, sinks: ["stderr"] },
-      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["stderr"] },
-    ],
-  });
-  // A fault that nothing has caught shall not end the connections of every client.
-  const logger = getLogger(["hookmq"]);
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    logger.error("unexpected error: {error}", { error: event.reason });
-  });
-  globalThis.addEventListener("error", (event) => {
-    event.preventDefault();
-    logger.error("unexpected error: {error}", { error: event.error });
-  });
-  return logger;
+/** What the command line says, as options of the configuration. */
+function overridesOf(options: ServeOptions, config: unknown): Override[] {
+  const overrides: Override[] = [];
+  const say = (origin: string, path: Override["path"], value: unknown) => overrides.push({ origin, path, value });
+
+  const given = isGroup(config) && Array.isArray(config.listeners) ? config.listeners : [];
+  const transports = given.map((listener) => isGroup(listener) ? listener.transport ?? "tcp" : undefined);
+  const firstOf = (transport: string) => {
+    if (!transports.includes(transport)) transports.push(transport);
+    return transports.indexOf(transport);
+  };
+  if (options.port !== undefined) {
+    const index = firstOf("tcp");
+    say("--port", ["listeners", index, "transport"], "tcp");
+    say("--port", ["listeners", index, "port"], options.port);
+  }
+  if (options.wsPort !== undefined) {
+    const index = firstOf("ws");
+    say("--ws-port", ["listeners", index, "transport"], "ws");
+    say("--ws-port", ["listeners", index, "port"], options.wsPort);
+  }
+  for (const [index, transport] of transports.entries()) {
+    if (options.host === undefined || transport === "unix") continue;
+    say("--host", ["listeners", index, "hostname"], options.host);
+  }
+  for (const user of options.user ?? []) {
+    const [name] = user.split(":", 1);
+    say("--user", ["hooks", "auth", "credentials", name], user.slice(name.length + 1));
+  }
+  if (options.anonymous) {
+    say("--anonymous", ["anonymous"], true);
+    const hasAuth = options.user !== undefined || (isGroup(config) && isGroup(config.hooks) && isGroup(config.hooks.auth));
+    if (hasAuth) say("--anonymous", ["hooks", "auth", "allowAnonymous"], true);
+  }
+  if (options.logLevel !== undefined) say("--log-level", ["log", "level"], options.logLevel);
+  return overrides;
 }
 
-/** Where the broker listens, and two lines to copy that show it at work. */
-function greeting({ hostname, port }: { hostname: string; port: number }): string {
-  const where = hostname.includes(":") ? `[${hostname}]` : hostname;
-  const toBroker = [
-    ...(["127.0.0.1", "0.0.0.0"].includes(hostname) ? [] : ["-h", hostname]),
-    ...(port === 1883 ? [] : ["-p", port]),
-  ];
-  const client = (...words: unknown[]) => [programName(), ...words, ...toBroker].join(" ");
-  return `HookMQ listens on mqtt://${where}:${port} (MQTT 3.1, 3.1.1 and 5.0). Sessions and retained messages are in memory.
-Try it:  ${client("sub", "-v", "-t", "'demo/#'")}
-         ${client("pub", "-t", "demo/hello", "-m", "world")}`;
-}
-
-/** How this program was started, to be copied into a shell. */
-function programName(): string {
-  if (Deno.build.standalone) return "hookmq";
-  const module = new URL(Deno.mainModule);
-  return `deno run -A ${module.protocol === "file:" ? relative(Deno.cwd(), fileURLToPath(module)) : module}`;
+function warnOfStrangers({ config, logger }: Running): void {
+  const asksForPassword = config.hooks.auth !== undefined && !config.hooks.auth.allowAnonymous;
+  if (asksForPassword || !config.listeners.some(isExposed)) return;
+  logger.warn("anybody who reaches this machine can connect: nobody is asked who they are");
 }

@@ -63,8 +63,11 @@ interface Rights {
   /** Under which user name; enhanced authentication can change it. */
   readonly username: string | undefined;
   readonly rules: readonly TopicRule[];
-  /** By topic name, what has been decided before. */
+  /** What has been decided before, by topic name. */
   readonly decisions: Map<string, boolean>;
+  /** The topic of the last decision: many clients use one topic all the time, and this saves looking it up. */
+  lastTopic: string | undefined;
+  lastDecision: boolean;
 }
 
 type Direction = "read" | "write";
@@ -124,31 +127,42 @@ export function aclHook(options: AclOptions = {}): AclHook {
     known = nothingKnown();
   }
 
-  function rightsOf(client: ClientInfo, direction: Direction): Rights {
-    const rights = known[direction].get(client);
-    if (rights !== undefined && rights.username === client.username) return rights;
-    const fresh = {
-      username: client.username,
-      rules: rules.filter(({ access }) => access === "all" || access === direction)
-        .map((rule) => rule.forClient(client)).filter((rule) => rule !== undefined),
-      decisions: new Map(),
-    };
-    known[direction].set(client, fresh);
-    return fresh;
+  /** Asked for every message and every receiver. */
+  function may(client: ClientInfo, direction: Direction, topic: string): boolean {
+    let rights = known[direction].get(client);
+    if (rights === undefined || rights.username !== client.username) rights = findRights(client, direction);
+    if (rights.lastTopic === topic) return rights.lastDecision;
+    const decision = rights.decisions.get(topic);
+    if (decision === undefined) return decide(rights, client, direction, topic);
+    rights.lastTopic = topic;
+    rights.lastDecision = decision;
+    return decision;
   }
 
-  function may(client: ClientInfo, direction: Direction, topic: string): boolean {
-    const rights = rightsOf(client, direction);
-    const decided = rights.decisions.get(topic);
-    if (decided !== undefined) return decided;
-    const allowed = decide(rights.rules, levelsOf(topic));
+  function rulesFor(client: ClientInfo, direction: Direction): TopicRule[] {
+    return rules.filter(({ access }) => access === "all" || access === direction)
+      .map((rule) => rule.forClient(client))
+      .filter((rule) => rule !== undefined);
+  }
+
+  function findRights(client: ClientInfo, direction: Direction): Rights {
+    const rights: Rights = {
+      username: client.username,
+      rules: rulesFor(client, direction),
+      decisions: new Map(),
+      lastTopic: undefined,
+      lastDecision: false,
+    };
+    known[direction].set(client, rights);
+    return rights;
+  }
+
+  function decide(rights: Rights, client: ClientInfo, direction: Direction, topic: string): boolean {
+    const levels = levelsOf(topic);
+    const allowed = rights.rules.find(({ topics }) => covers(topics, levels))?.allow ?? !denyByDefault;
     if (!allowed) report(client, direction, topic);
     if (topic.length <= LONGEST_TOPIC) remember(rights, topic, allowed);
     return allowed;
-  }
-
-  function decide(rules: readonly TopicRule[], topic: TopicLevels): boolean {
-    return rules.find(({ topics }) => covers(topics, topic))?.allow ?? !denyByDefault;
   }
 
   function remember({ decisions }: Rights, topic: string, allowed: boolean): void {
@@ -166,8 +180,7 @@ export function aclHook(options: AclOptions = {}): AclHook {
     logger?.debug("{clientId} may not {direction} {topic}", { clientId, username, direction, topic });
   }
 
-  function maySubscribe(client: ClientInfo, topicFilter: string): boolean {
-    const { rules } = rightsOf(client, "read");
+  function maySubscribe(client: ClientInfo, rules: readonly TopicRule[], topicFilter: string): boolean {
     const shared = parseSharedFilter(topicFilter);
     const filter = levelsOf(shared?.topicFilter ?? topicFilter);
     const granted = wideSubscriptions === "filter" && shared === undefined
@@ -209,8 +222,10 @@ export function aclHook(options: AclOptions = {}): AclHook {
       if (will === undefined || properties?.authenticationMethod !== undefined) return;
       if (!canWrite(client, will.topic)) throw notAuthorized;
     },
-    onSubscribe: (client, subscriptions) =>
-      subscriptions.filter(({ topicFilter }) => maySubscribe(client, topicFilter)),
+    onSubscribe(client, subscriptions) {
+      const rules = rulesFor(client, "read");
+      return subscriptions.filter(({ topicFilter }) => maySubscribe(client, rules, topicFilter));
+    },
     onPublish(client, { topic }) {
       if (!canWrite(client, topic)) throw notAuthorized;
     },

@@ -46,11 +46,11 @@ import type { ConnectPacket } from "../codec/connect.ts";
 import { ReasonCodeError } from "../codec/errors.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import { FileWatcher } from "./auth/file_watcher.ts";
-import { type HeldBack, type LoginKeys, LoginLimits } from "./auth/login_limits.ts";
+import { type HeldBack, LoginLimits } from "./auth/login_limits.ts";
 import { parsePasswordFile, readPasswordFile } from "./auth/password_file.ts";
 import { hashInMemory, looksLikeHash, parsePasswordHash, type PasswordHash } from "./auth/password_hash.ts";
 import { Users } from "./auth/users.ts";
-import { Verifier } from "./auth/verifier.ts";
+import { type Login, Verifier } from "./auth/verifier.ts";
 
 /**
  * Decides about a login: only `true` lets the client in. `username` is undefined if an MQTT 5 client gives a password
@@ -211,7 +211,7 @@ export function authHook(options: AuthOptions): AuthHook {
   const users = new Users();
   const verifier = new Verifier(users, settings);
   const limits = new LoginLimits(settings);
-  const counters = { accepted: 0, failed: 0, heldBack: 0, busy: 0 };
+  const counters = { accepted: 0, failed: 0, heldBack: 0 };
   /** As which of the users a client has been let in. */
   const usernames = new WeakMap<ClientInfo, string>();
   const connected = new Map<string, Set<ClientInfo>>();
@@ -225,36 +225,26 @@ export function authHook(options: AuthOptions): AuthHook {
     }
   }
 
-  function check(client: ClientInfo, packet: ConnectPacket, keys: LoginKeys): MaybePromise<boolean> {
-    const { username, password } = packet;
-    if (validator !== undefined) {
-      const text = password === undefined ? undefined : new TextDecoder().decode(password);
-      return then(validator(client, username, text, packet), (answer) => answer === true);
-    }
-    if (username === undefined) return false;
-    return verifier.verify(username, password ?? new Uint8Array(), () => limits.assertMayTry(keys));
-  }
-
-  function accept(client: ClientInfo, { username }: ConnectPacket, keys: LoginKeys): void {
-    counters.accepted += 1;
-    limits.succeeded(keys);
-    if (validator === undefined) usernames.set(client, username!);
-  }
-
-  function refuse(client: ClientInfo, keys: LoginKeys, error: unknown): never {
-    switch (error instanceof ReasonCodeError ? error.reasonCode : undefined) {
-      case ReasonCode.BadUserNameOrPassword:
-      case ReasonCode.NotAuthorized:
+  function loginOf(client: ClientInfo): Login {
+    const keys = limits.keysOf(client);
+    return {
+      assertMayTry() {
+        if (!limits.holdsBack(keys)) return;
+        counters.heldBack += 1;
+        throw new ReasonCodeError(ReasonCode.ConnectionRateExceeded, "too many failed logins; try again later");
+      },
+      settle(right, error = wrongCredentials()) {
+        if (right) {
+          counters.accepted += 1;
+          limits.succeeded(keys);
+          if (validator === undefined) usernames.set(client, client.username!);
+          return;
+        }
         counters.failed += 1;
         logFailure(client, limits.failed(keys));
-        break;
-      case ReasonCode.ConnectionRateExceeded:
-        counters.heldBack += 1;
-        break;
-      case ReasonCode.ServerBusy:
-        counters.busy += 1;
-    }
-    throw error;
+        throw error;
+      },
+    };
   }
 
   function logFailure({ clientId, username, remoteAddress }: ClientInfo, heldBack: HeldBack): void {
@@ -333,15 +323,11 @@ export function authHook(options: AuthOptions): AuthHook {
         if (allowAnonymous || packet.properties?.authenticationMethod !== undefined) return;
         throw new ReasonCodeError(ReasonCode.NotAuthorized, "a user name and a password are required");
       }
-      const keys = limits.keysOf(client);
-      const logIn = () => {
-        limits.assertMayTry(keys);
-        return then(check(client, packet, keys), (right) => {
-          if (!right) throw new ReasonCodeError(ReasonCode.BadUserNameOrPassword, "wrong user name or password");
-          accept(client, packet, keys);
-        });
-      };
-      return recover(logIn, (error) => refuse(client, keys, error));
+      const login = loginOf(client);
+      login.assertMayTry();
+      if (validator !== undefined) return validate(validator, client, packet, login);
+      if (packet.username === undefined) return login.settle(false);
+      return verifier.verify(packet.username, packet.password ?? new Uint8Array(), login);
     },
 
     onConnected(client) {
@@ -380,6 +366,29 @@ export function authHook(options: AuthOptions): AuthHook {
 
     stats: () => ({ ...counters, ...verifier.figures }),
   };
+}
+
+function wrongCredentials(): ReasonCodeError {
+  return new ReasonCodeError(ReasonCode.BadUserNameOrPassword, "wrong user name or password");
+}
+
+function isWrongLogin(reasonCode: ReasonCode): boolean {
+  return reasonCode === ReasonCode.BadUserNameOrPassword || reasonCode === ReasonCode.NotAuthorized;
+}
+
+/** Asks a validator. Of its errors, those that say that the login itself is wrong count as a failure. */
+function validate(
+  validator: Validator,
+  client: ClientInfo,
+  packet: ConnectPacket,
+  login: Login,
+): MaybePromise<void> {
+  const password = packet.password === undefined ? undefined : new TextDecoder().decode(packet.password);
+  const answer = recover(() => validator(client, packet.username, password, packet), (error) => {
+    if (error instanceof ReasonCodeError && isWrongLogin(error.reasonCode)) login.settle(false, error);
+    throw error;
+  });
+  return then(answer, (right) => login.settle(right === true));
 }
 
 /** @throws {RangeError} If user name or password cannot be used. The message says what is wrong, but not the password. */

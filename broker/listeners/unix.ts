@@ -21,29 +21,35 @@ export async function listenUnix(options: UnixListenOptions, context: ListenCont
   const { path, mode } = options;
   await removeStale(path);
   const listener = open(path);
-  if (mode !== undefined) await Deno.chmod(path, mode);
+  // Until then the umask alone decides who may connect.
+  if (mode !== undefined) Deno.chmodSync(path, mode);
   void acceptAll(listener, (conn) => context.accept(new ConnTransport(conn, context.pool), {}), context.logger);
   return {
     address: { transport: "unix", path },
     url: `unix:${path}`,
     reload: () => Promise.resolve(),
     close() {
+      // Before the socket itself, so that a broker that starts now never loses its own file.
+      removeQuietly(path);
       listener.close();
-      // Deno leaves the file behind; without it the next start need not find out that it is stale.
-      Deno.remove(path).catch(() => {});
     },
   };
 }
 
 /** Removes the socket of a broker that has gone without doing so itself. */
 async function removeStale(path: string): Promise<void> {
-  const isSocket = await Deno.lstat(path).then((info) => info.isSocket, () => false);
-  if (!isSocket) return;
+  const found = await Deno.lstat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket) {
+    throw new Error(`cannot listen on ${path}: there is a file that is no socket (try another path)`);
+  }
   try {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
+    if (error instanceof Deno.errors.ConnectionRefused) return removeQuietly(path);
+    throw cannotListen(path, error as Error);
   }
+  throw new Error(`cannot listen on ${path}: somebody listens there already (another broker? try another path)`);
 }
 
 function open(path: string): Deno.UnixListener {
@@ -51,5 +57,13 @@ function open(path: string): Deno.UnixListener {
     return Deno.listen({ transport: "unix", path });
   } catch (error) {
     throw cannotListen(path, error as Error);
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // Somebody else has removed it.
   }
 }

@@ -19,7 +19,9 @@ const introduction = [
 export function exampleConfig(): string {
   const { properties = {} } = configOption();
   const options = Object.entries(properties).flatMap(([name, option]) => ["", ...setting(name, option, "", true)]);
-  return [...introduction.flatMap((text) => comment(text, "")), ...options].join("\n") + "\n";
+  // The formatter would move the options that are not set away from their places.
+  const head = [...introduction.flatMap((text) => comment(text, "")), "# deno-fmt-ignore-file"];
+  return [...head, ...options].join("\n") + "\n";
 }
 
 /** The lines of an option: what it is, and its name and value, behind a `#` if it is not set. */

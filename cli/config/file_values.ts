@@ -8,7 +8,7 @@ export interface FileValueOptions {
   /** The directory from which paths in the file are looked for. */
   directory: string;
   /** Whether the files that secrets are in are read. */
-  readSecrets: boolean;
+  readFiles: boolean;
 }
 
 /**
@@ -18,7 +18,7 @@ export interface FileValueOptions {
 export async function takeFileValues(
   root: Option,
   config: unknown,
-  { directory, readSecrets }: FileValueOptions,
+  { directory, readFiles }: FileValueOptions,
 ): Promise<{ value: unknown; problems: Problem[] }> {
   const problems: Problem[] = [];
   return { value: await take(root, config, []), problems };
@@ -48,7 +48,7 @@ export async function takeFileValues(
   }
 
   async function secret(file: string, path: Path): Promise<string> {
-    if (!readSecrets) return "not read";
+    if (!readFiles) return "not read";
     try {
       return await readValueFile(inDirectory(file));
     } catch (error) {

@@ -36,6 +36,11 @@ export interface Option {
 /** The names and numbers that lead to an option, e.g. `["listeners", 0, "port"]`. */
 export type Path = readonly (string | number)[];
 
+/** Whether a path is the beginning of another, or the same. */
+export function leadsTo(start: Path, path: Path): boolean {
+  return start.every((key, index) => path[index] === key);
+}
+
 /** The option that is the whole configuration. */
 export function configOption(): Option {
   return z.toJSONSchema(configSchema, { io: "input" }) as Option;

@@ -1,4 +1,4 @@
-import type { Path } from "./option.ts";
+import { leadsTo, type Path } from "./option.ts";
 import type { Override } from "./override.ts";
 import type { Problem } from "./problem.ts";
 import type { Position, YamlFile } from "./yaml_file.ts";
@@ -29,10 +29,6 @@ function placeOf(path: Path, file: YamlFile | undefined, overrides: readonly Ove
   if (inside !== undefined) return { name: inside.origin };
   if (path.length > 0) return placeOf(path.slice(0, -1), file, overrides);
   return file && { name: file.name };
-}
-
-function leadsTo(start: Path, path: Path): boolean {
-  return start.every((key, index) => path[index] === key);
 }
 
 function order({ position: one }: Place = { name: "" }, { position: other }: Place = { name: "" }): number {

@@ -23,7 +23,7 @@ import type {
   RateLimitOptions,
   SysOptions,
 } from "../../hooks/mod.ts";
-import { isLoopback } from "./loopback.ts";
+import { isExposed } from "./exposure.ts";
 
 /**
  * A schema for each option of an interface but those that only a program can give, such as functions. An option that is
@@ -367,10 +367,9 @@ export const configSchema = z.strictObject({
   ),
   log: log.prefault({}).describe("What the broker and its hooks have to say."),
 }).superRefine((config, context) => {
+  if (config.anonymous || config.hooks.auth !== undefined) return;
   for (const [index, listener] of config.listeners.entries()) {
-    if (config.anonymous || config.hooks.auth !== undefined || listener.transport === "unix") continue;
-    if (isLoopback(listener.hostname)) continue;
-    if ("clientCertificateAuthority" in listener && listener.clientCertificateAuthority !== undefined) continue;
+    if (!isExposed(listener)) continue;
     context.addIssue({
       code: "custom",
       path: ["listeners", index, "hostname"],

@@ -1,7 +1,5 @@
 import { createHash } from "node:crypto";
 import type { ClientInfo } from "../../broker/hooks.ts";
-import { ReasonCodeError } from "../../codec/errors.ts";
-import { ReasonCode } from "../../codec/reason_code.ts";
 import { addressGroup } from "./address_group.ts";
 import { FailureLimiter, type FailureLimits } from "./failure_limiter.ts";
 
@@ -46,10 +44,9 @@ export class LoginLimits {
     return { address, user: createHash("sha256").update(`${address}\0${username}`).digest("base64") };
   }
 
-  /** @throws {ReasonCodeError} 0x9F while logins are held back. */
-  assertMayTry({ user, address }: LoginKeys): void {
-    if (!this.#users.holdsBack(user) && !this.#addresses.holdsBack(address)) return;
-    throw new ReasonCodeError(ReasonCode.ConnectionRateExceeded, "too many failed logins; try again later");
+  /** Whether a login is to be refused without a look at it. */
+  holdsBack({ user, address }: LoginKeys): boolean {
+    return this.#users.holdsBack(user) || this.#addresses.holdsBack(address);
   }
 
   failed({ user, address }: LoginKeys): HeldBack {

@@ -1,22 +1,12 @@
 import assert from "node:assert/strict";
 import { encode } from "../../mod.ts";
-import { type ConnectOptions, connectPacket, publishPacket, RawClient } from "../support/raw_client.ts";
-import { startBroker, type TestBroker } from "../support/start_broker.ts";
+import { publishPacket, type RawClient } from "../support/raw_client.ts";
+import { startBroker } from "../support/start_broker.ts";
+import { connectPatiently } from "./patient_client.ts";
 import { versions } from "./versions.ts";
-
-/** Longer than one and a half times the shortest keep alive, which has to pass in every test here. */
-const DEADLINE = 5000;
 
 /** How often a client that keeps itself alive sends something, in milliseconds. */
 const INTERVAL = 500;
-
-/** A client that waits long enough to see its keep alive time out. */
-async function connectPatiently(broker: TestBroker, options: ConnectOptions): Promise<RawClient> {
-  const client = new RawClient(await Deno.connect({ hostname: "127.0.0.1", port: broker.port }), DEADLINE);
-  await client.send(connectPacket(options));
-  await client.expect("connack");
-  return client;
-}
 
 /** Waits until a client that sends nothing is disconnected; returns after how many milliseconds that was. */
 async function silence(client: RawClient): Promise<number> {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { BrokerOptions, Qos, WillProperties } from "../../mod.ts";
 import { type ConnectOptions, connectPacket, publishPacket, type RawClient } from "../support/raw_client.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
+import { connectPatiently } from "./patient_client.ts";
 import { RecordingLogger } from "./recording_logger.ts";
 import { receive, textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
@@ -15,7 +16,7 @@ function delayed(seconds: number, payload = "gone"): ConnectOptions {
 
 /** A client that is sent every will. */
 async function watch(broker: TestBroker): Promise<RawClient> {
-  const watcher = await broker.connect({ clientId: "watcher" });
+  const watcher = await connectPatiently(broker, { clientId: "watcher" });
   await watcher.subscribe("will/#", { qos: 2, retainAsPublished: true });
   return watcher;
 }
@@ -34,7 +35,7 @@ for (const [level, version] of versions) {
   for (const [what, end] of ends) {
     Deno.test(`MQTT ${version}: a client's will is published when ${what} [MQTT-3.1.2-8]`, async () => {
       await using broker = await startBroker();
-      const watcher = await watch(broker);
+      await using watcher = await watch(broker);
       const client = await broker.connect({ level, clientId: "a", will });
       await watcher.expectNothing();
       await end(client, broker);
@@ -45,7 +46,7 @@ for (const [level, version] of versions) {
 
   Deno.test(`MQTT ${version}: a client's will is discarded when it says goodbye [MQTT-3.1.2-10]`, async () => {
     await using broker = await startBroker();
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     const client = await broker.connect({ ...lasting(level), clientId: "a", will });
     await client.disconnect();
     await watcher.expectNothing();
@@ -59,7 +60,7 @@ for (const [level, version] of versions) {
 
   Deno.test(`MQTT ${version}: a will is published once, however long its session lasts`, async () => {
     await using broker = await startBroker();
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     const client = await broker.connect({ ...lasting(level), clientId: "a", will });
     await client.close();
     await watcher.expect("publish");
@@ -72,9 +73,8 @@ for (const [level, version] of versions) {
 
 Deno.test("[5.0 MQTT-3.1.2-22] a client's will is published when its keep alive has passed", async () => {
   await using broker = await startBroker();
-  const watcher = await watch(broker);
-  const client = await broker.connect({ clientId: "a", keepAlive: 1, will });
-  // Two of them, each within its own deadline: one and a half seconds have to pass.
+  await using watcher = await watch(broker);
+  await using client = await connectPatiently(broker, { clientId: "a", keepAlive: 1, will });
   assert.equal((await client.expect("disconnect")).reasonCode, 0x8d);
   assert.equal(textOf(await watcher.expect("publish")), "gone");
 });
@@ -82,7 +82,7 @@ Deno.test("[5.0 MQTT-3.1.2-22] a client's will is published when its keep alive 
 for (const reasonCode of [0x04, 0x80, 0x83] as const) {
   Deno.test(`[5.0 MQTT-3.14.4-3] a client's will is published when it leaves with 0x${reasonCode.toString(16)}`, async () => {
     await using broker = await startBroker();
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     const client = await broker.connect({ clientId: "a", will });
     await client.disconnect({ reasonCode });
     assert.equal(textOf(await watcher.expect("publish")), "gone");
@@ -101,12 +101,15 @@ Deno.test("a broker that closes publishes no wills", async () => {
 
 // Will delay
 
-for (
-  const leave of [(client: RawClient) => client.close(), (client: RawClient) => client.disconnect({ reasonCode: 4 })]
-) {
-  Deno.test(`[5.0 MQTT-3.1.2-8] a will waits for its delay (${leave})`.replace(/\(.*=> /, "(after "), async () => {
+const departures: [string, (client: RawClient) => Promise<void>][] = [
+  ["is cut off", (client) => client.close()],
+  ["leaves with 0x04", (client) => client.disconnect({ reasonCode: 0x04 })],
+];
+
+for (const [what, leave] of departures) {
+  Deno.test(`[5.0 MQTT-3.1.2-8] the will of a client that ${what} waits for its delay`, async () => {
     await using broker = await startBroker();
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     const client = await broker.connect({ ...delayed(1), clientId: "a" });
     const leftAt = performance.now();
     await leave(client);
@@ -121,7 +124,7 @@ for (
 
 Deno.test("[5.0 MQTT-3.1.3-9] a will is forgotten when its client is back before the delay has passed", async () => {
   await using broker = await startBroker();
-  const watcher = await watch(broker);
+  await using watcher = await watch(broker);
   const before = await broker.connect({ ...delayed(1), clientId: "a" });
   await before.disconnect({ reasonCode: 0x04 });
   const after = await broker.connect({ ...lasting(5), clientId: "a" });
@@ -135,7 +138,7 @@ Deno.test("[5.0 MQTT-3.1.3-9] a will is forgotten when its client is back before
 
 Deno.test("[5.0 MQTT-3.1.2-8] a will does not wait longer than its session lasts", async () => {
   await using broker = await startBroker();
-  const watcher = await watch(broker);
+  await using watcher = await watch(broker);
   const client = await broker.connect({ ...delayed(100), clientId: "a", properties: { sessionExpiryInterval: 1 } });
   const closedAt = performance.now();
   await client.close();
@@ -169,7 +172,7 @@ const sessionEnds: [string, ConnectOptions, (client: RawClient, broker: TestBrok
 for (const [which, options, end] of sessionEnds) {
   Deno.test(`[5.0 MQTT-3.1.2-8] a will's delay ends with a session ${which}`, async () => {
     await using broker = await startBroker();
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     const client = await broker.connect({ ...delayed(100), ...options, clientId: "a" });
     await end(client, broker);
     assert.equal(textOf(await watcher.expect("publish")), "gone");
@@ -183,7 +186,7 @@ for (const [level, version] of versions) {
   for (const qos of [0, 1, 2] as Qos[]) {
     Deno.test(`MQTT ${version}: a will of QoS ${qos} is published at it, without RETAIN [MQTT-3.1.2-14]`, async () => {
       await using broker = await startBroker();
-      const watcher = await watch(broker);
+      await using watcher = await watch(broker);
       const client = await broker.connect({ level, clientId: "a", will: { ...will, qos } });
       await client.close();
       const packet = await receive(watcher);
@@ -193,7 +196,7 @@ for (const [level, version] of versions) {
 
     Deno.test(`MQTT ${version}: a retained will of QoS ${qos} is there for later subscribers [MQTT-3.1.2-15]`, async () => {
       await using broker = await startBroker();
-      const watcher = await watch(broker);
+      await using watcher = await watch(broker);
       const client = await broker.connect({ level, clientId: "a", will: { ...will, qos, retain: true } });
       await client.close();
       assert.equal((await receive(watcher)).retain, true);
@@ -208,7 +211,7 @@ for (const [level, version] of versions) {
     await using broker = await startBroker();
     await broker.publish("will", "here", { retain: true });
     const client = await broker.connect({ level, clientId: "a", will: { topic: "will", retain: true } });
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     assert.equal(textOf(await watcher.expect("publish")), "here");
     await client.close();
     assert.equal(textOf(await watcher.expect("publish")), "");
@@ -217,7 +220,7 @@ for (const [level, version] of versions) {
 
   Deno.test(`MQTT ${version}: a will is as it was in the CONNECT, whatever came after that`, async () => {
     await using broker = await startBroker();
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     const client = await broker.connect({ level, clientId: "a", will });
     for (let count = 0; count < 20; count++) {
       await client.send(publishPacket({ topic: "other", payload: "x".repeat(400), qos: 1, packetId: 1 }));
@@ -231,7 +234,7 @@ for (const [level, version] of versions) {
 
 Deno.test("[5.0 MQTT-3.1.3-10] a will is published with its properties, in their order, but for its delay", async () => {
   await using broker = await startBroker();
-  const watcher = await watch(broker);
+  await using watcher = await watch(broker);
   const properties: WillProperties = {
     payloadFormatIndicator: 1,
     messageExpiryInterval: 100,
@@ -250,7 +253,7 @@ Deno.test("[5.0 MQTT-3.1.3-10] a will is published with its properties, in their
 
 Deno.test("[5.0 3.1.3.2.4] a will's expiry interval begins when it is published", async () => {
   await using broker = await startBroker();
-  const watcher = await watch(broker);
+  await using watcher = await watch(broker);
   const client = await broker.connect({
     ...lasting(5),
     clientId: "a",
@@ -300,7 +303,7 @@ for (const [level, version] of versions) {
 
 Deno.test("a hook can change a will, also with a promise", async () => {
   await using broker = await startBroker();
-  const watcher = await watch(broker);
+  await using watcher = await watch(broker);
   const seen: string[] = [];
   await broker.use({
     id: "sees",
@@ -328,7 +331,7 @@ for (const how of ["throws", "rejects"] as const) {
   Deno.test(`a hook that ${how} keeps a will back, and nothing else`, async () => {
     const logger = new RecordingLogger();
     await using broker = await startBroker({ logger });
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     await broker.use({
       id: "fails",
       onWillPublish(clientId) {
@@ -354,7 +357,7 @@ for (const how of ["fails", "is full"] as const) {
     if (how === "fails") {
       await broker.use({ id: "fails", storeRetained: () => Promise.reject(new Error("the disk is broken")) });
     }
-    const watcher = await watch(broker);
+    await using watcher = await watch(broker);
     const client = await broker.connect({ clientId: "a", will: { ...will, retain: true } });
     await client.close();
     assert.equal(textOf(await watcher.expect("publish")), "gone");

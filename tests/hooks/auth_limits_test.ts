@@ -138,7 +138,7 @@ Deno.test("Infinity switches the limits off", async () => {
   assert.equal(await logIn(broker, good), 0);
 });
 
-Deno.test("of guesses that come at the same time hardly more are looked at than of those one after the other", async () => {
+Deno.test("of guesses that come at the same time not more are looked at than of those one after the other", async () => {
   const { broker, auth } = await startBrokerWith({
     credentials: { alice: await hashPassword("secret", { cost: 10 }) },
     concurrency: 2,
@@ -147,8 +147,8 @@ Deno.test("of guesses that come at the same time hardly more are looked at than 
   await using _broker = broker;
   const answers = await Promise.all(Array.from({ length: 100 }, () => logIn(broker, bad)));
   const { hashes, failed, heldBack } = auth.stats();
-  // Five, and those that were under way when the fifth had failed.
-  assert.ok(hashes >= 5 && hashes <= 5 + 2, `${hashes} hashes`);
+  // One may have been under way when the fifth had failed.
+  assert.ok(hashes === 5 || hashes === 6, `${hashes} hashes`);
   assert.deepEqual([failed, heldBack], [hashes, 100 - hashes]);
   assert.deepEqual(answers.filter((answer) => answer === 0x86).length, failed);
 });
@@ -173,14 +173,13 @@ for (const level of [4, 5] as ProtocolLevel[]) {
 Deno.test("a thousand bad logins at the same time leave the broker responsive", async () => {
   const { broker, auth } = await startBrokerWith({
     credentials: {
-      alice: await hashPassword("secret", { cost: 12 }),
-      bob: await hashPassword("secret", { cost: 12 }),
+      alice: await hashPassword("secret", { cost: 10 }),
+      bob: await hashPassword("secret", { cost: 10 }),
     },
     concurrency: 2,
     maximumFailuresPerAddress: 40,
     backoff: 0.05,
     maximumBackoff: 0.1,
-    failureWindow: 1,
   });
   await using _broker = broker;
   const subscriber = await broker.connect(good);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { Broker } from "../../mod.ts";
+import { Broker, type BrokerOptions, encode } from "../../mod.ts";
 import { receive } from "../broker/receive.ts";
-import { type ConnectOptions, RawClient } from "../support/raw_client.ts";
+import { type ConnectOptions, publishPacket, RawClient } from "../support/raw_client.ts";
 import { type TestTransport, transports } from "./transports.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -9,12 +9,16 @@ Deno.test.sanitizer({ ops: true, resources: true });
 /** Longer than one and a half times the shortest keep alive. */
 const DEADLINE = 5000;
 
+/** More than the system takes for a connection whose other end does not read, in messages of this many bytes. */
+const MANY = 32;
+const LARGE = 1024 * 1024;
+
 /** A broker that is reached in one way only. */
 class ReachedBy extends Broker {
   #open: (() => Promise<RawClient>) | undefined;
 
-  static async of(transport: TestTransport): Promise<ReachedBy> {
-    const broker = new ReachedBy();
+  static async of(transport: TestTransport, options?: BrokerOptions): Promise<ReachedBy> {
+    const broker = new ReachedBy(options);
     const open = await transport.listen(broker);
     broker.#open = async () => new RawClient(await open(), DEADLINE);
     return broker;
@@ -77,6 +81,53 @@ for (const transport of transports) {
     assert.deepEqual((await client.expect("publish")).payload, payload);
   });
 
+  Deno.test(`${name}: a client that does not read loses messages, and what it gets is whole`, async () => {
+    await using broker = await ReachedBy.of(transport, { limits: { outboundBytes: LARGE } });
+    await using quick = await broker.connect({ clientId: "quick" });
+    await using slow = await broker.connect({ clientId: "slow" });
+    const dropped: string[] = [];
+    await broker.use({
+      id: "dropped",
+      onMessageDropped: (clientId, { payload }, reason) => void dropped.push(`${clientId} ${payload[0]} ${reason}`),
+    });
+    await quick.subscribe("t");
+    await slow.subscribe("t");
+    const messages = Array.from({ length: MANY }, (_, index) => new Uint8Array(LARGE).fill(index));
+    for (const payload of messages) {
+      await broker.publish("t", payload);
+      assert.deepEqual((await quick.expect("publish")).payload, payload);
+    }
+    assert.notEqual(dropped.length, 0);
+    for (const payload of messages) {
+      if (dropped.includes(`slow ${payload[0]} slow-consumer`)) continue;
+      assert.deepEqual((await slow.expect("publish")).payload, payload);
+    }
+    await slow.expectNothing();
+  });
+
+  Deno.test(`${name}: a client that publishes faster than hooks decide has to wait`, async () => {
+    await using broker = await ReachedBy.of(transport);
+    const { promise, resolve: decide } = Promise.withResolvers<void>();
+    await broker.use({ id: "slow", onPublish: () => promise });
+    await using witness = await broker.connect({ clientId: "witness" });
+    await using client = await broker.connect({ clientId: "a" });
+    const bytes = encode(publishPacket({ topic: "t", payload: new Uint8Array(LARGE) }), 5);
+    let sent = 0;
+    const flood = async () => {
+      while (sent < MANY) {
+        await client.sendBytes(bytes);
+        sent += 1;
+      }
+    };
+    const flooding = flood();
+    await settled(() => sent, witness);
+    assert(sent < MANY, "the broker has read everything");
+    decide();
+    await flooding;
+    await client.expectNothing();
+    assert.equal(broker.stats().messagesReceived, MANY);
+  });
+
   Deno.test(`${name}: the broker says why it closes`, async () => {
     const broker = await ReachedBy.of(transport);
     await using client = await broker.connect({ clientId: "a" });
@@ -96,3 +147,12 @@ Deno.test("a client that is silent for too long is disconnected, however it is c
     await client.expectClosed();
   }));
 });
+
+/** Waits until a figure has not changed while a client went to the broker and back many times. */
+async function settled(figure: () => number, witness: RawClient): Promise<void> {
+  for (let unchanged = 0, last = figure(); unchanged < 100; unchanged++) {
+    await witness.expectNothing();
+    if (figure() !== last) unchanged = 0;
+    last = figure();
+  }
+}

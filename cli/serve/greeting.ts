@@ -1,0 +1,41 @@
+import { relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Broker } from "../../broker/broker.ts";
+import type { NetworkAddress } from "../../broker/listener.ts";
+import type { ConfiguredHooks } from "../config/hooks.ts";
+
+/** Where a broker listens, and two lines to copy that show it at work, if our own clients can reach it. */
+export function greeting({ listeners }: Broker, { auth, metrics }: ConfiguredHooks): string {
+  const metricsUrl = metrics?.address && `http://${inUrl(metrics.address.hostname)}:${metrics.address.port}/metrics`;
+  const [first, ...rest] = [...listeners.map(({ url }) => url), ...(metricsUrl ? [metricsUrl] : [])];
+  const tcp = listeners.map(({ address }) => address).find(({ transport }) => transport === "tcp");
+  return [
+    `HookMQ listens on ${first} (MQTT 3.1, 3.1.1 and 5.0). Sessions and retained messages are in memory.`,
+    ...rest.map((url) => `${" ".repeat("HookMQ listens on".length)} ${url}`),
+    ...(tcp === undefined ? [] : tryIt(tcp as NetworkAddress, auth !== undefined)),
+  ].join("\n");
+}
+
+function tryIt({ hostname, port }: NetworkAddress, asksForPassword: boolean): string[] {
+  const toBroker = [
+    ...(["127.0.0.1", "0.0.0.0"].includes(hostname) ? [] : ["-h", hostname]),
+    ...(port === 1883 ? [] : ["-p", port]),
+    ...(asksForPassword ? ["-u", "NAME", "-P", "PASSWORD"] : []),
+  ];
+  const client = (...words: unknown[]) => [programName(), ...words, ...toBroker].join(" ");
+  return [
+    `Try it:  ${client("sub", "-v", "-t", "'demo/#'")}`,
+    `         ${client("pub", "-t", "demo/hello", "-m", "world")}`,
+  ];
+}
+
+function inUrl(hostname: string): string {
+  return hostname.includes(":") ? `[${hostname}]` : hostname;
+}
+
+/** How this program was started, to be copied into a shell. */
+function programName(): string {
+  if (Deno.build.standalone) return "hookmq";
+  const module = new URL(Deno.mainModule);
+  return `deno run -A ${module.protocol === "file:" ? relative(Deno.cwd(), fileURLToPath(module)) : module}`;
+}
