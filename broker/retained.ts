@@ -35,6 +35,11 @@ export class Retained {
     return forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(message.topic.name, packet));
   }
 
+  /** Takes over a message that was stored before the process started, unless its topic has a newer one. */
+  restore(message: Message): void {
+    if (!message.expired && this.#tree.get(message.topic.name) === undefined) this.#keep(message);
+  }
+
   /**
    * The retained messages that match a filter, each with a test for whether it still is one: it may have to wait before
    * it is sent.

@@ -15,7 +15,7 @@ export function publishWill(session: Session, context: BrokerContext): void {
       then(askHooks(will, session, context), (packet) => {
         const message = Message.from(context.topics.named(packet.topic), packet, clientId);
         return then(message.retain ? context.retained.store(message) : undefined, () =>
-          then(context.router.route(message), () => {}));
+          then(context.router.route(message), () => message.stored));
       }),
     (error) => context.logger.error("the will of {clientId} was not published: {error}", { clientId, error }),
   );
