@@ -1,11 +1,13 @@
 /**
- * The command line: `serve` (also when no command is given), `pub` and `sub`, each in its own file in `cli/`.
+ * The command line: `serve` (also when no command is given), `pub`, `sub` and `passwd`, each in its own file in
+ * `cli/`.
  *
  * @module
  */
 
 import { Command, CommanderError } from "commander";
 import { Failure } from "./cli/failure.ts";
+import { addPasswdCommand } from "./cli/passwd.ts";
 import { addPubCommand } from "./cli/pub.ts";
 import { addServeCommand } from "./cli/serve.ts";
 import { addSubCommand } from "./cli/sub.ts";
@@ -42,10 +44,11 @@ export async function main(args: string[]): Promise<number> {
   addServeCommand(program);
   addPubCommand(program);
   addSubCommand(program);
+  addPasswdCommand(program);
   try {
     const [first] = args;
     if (first !== undefined && /^\w/.test(first) && !program.commands.some((command) => command.name() === first)) {
-      program.error(`unknown command '${first}'; there are serve, pub and sub`);
+      program.error(`unknown command '${first}'; there are serve, pub, sub and passwd`);
     }
     await program.parseAsync(args, { from: "user" });
     return 0;

@@ -104,6 +104,7 @@ export class Broker implements AsyncDisposable {
    * @throws {TypeError} If a hook with the same id is there already. Errors of `init` are passed on.
    */
   async use(hook: Hook): Promise<this> {
+    this.#assertOpen();
     const { hooks, logger, sessions, retained, topics } = this.#context;
     const messages = new Map<StoredMessage, Message>();
     const messageOf = (stored: StoredMessage) => {
@@ -240,7 +241,9 @@ export class Broker implements AsyncDisposable {
     };
     subscriptions.add(subscription);
     if (retained && !topicFilter.startsWith("$share/")) {
-      for (const { message } of await store.match(topicFilter)) subscriber.deliver(message, subscription);
+      for (const { message, current } of await store.match(topicFilter)) {
+        if (current()) subscriber.deliver(message, subscription);
+      }
     }
     const unsubscribe = () => void subscriptions.remove(subscriber, topicFilter);
     return { topicFilter, unsubscribe, [Symbol.dispose]: unsubscribe };

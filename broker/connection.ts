@@ -1,5 +1,6 @@
 import { Framer } from "../codec/framer.ts";
 import type { BufferPool } from "./buffer_pool.ts";
+import type { Limits } from "./limits.ts";
 import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 import { Outbound, type OutboundEvents } from "./outbound.ts";
 import type { Timer, TimerWheel } from "./timer_wheel.ts";
@@ -7,6 +8,9 @@ import type { Transport } from "./transport.ts";
 
 /** How long a peer that is being disconnected has to take its last packet and close, in milliseconds. */
 const LINGER = 2000;
+
+/** How long reading pauses at a time when the peer does not read, in milliseconds. */
+const PAUSE = 100;
 
 /** What a connection reports to whoever speaks the protocol on it. */
 export interface ConnectionEvents extends OutboundEvents {
@@ -22,6 +26,7 @@ export interface ConnectionEvents extends OutboundEvents {
 
 /** What the connections of one broker share. */
 export interface ConnectionContext {
+  readonly limits: Limits;
   readonly pool: BufferPool;
   readonly timers: TimerWheel;
   /** Calls `flush` of the connection before the event loop turns. */
@@ -72,6 +77,7 @@ export class Connection {
         this.framer.push(chunk);
         const pending = this.#handOn();
         if (pending !== undefined) await pending;
+        if (this.#overfull) await this.#pause();
       }
       if (this.#state === "open") await this.outbound.flushed();
     } catch (error) {
@@ -111,6 +117,18 @@ export class Connection {
     this.#context.timers.cancel(this.#lingerTimer);
     this.#transport.close();
     this.#events.onClosed(error);
+  }
+
+  /** Whether more waits to be written than messages alone would be allowed to: the answers to a peer that only asks. */
+  get #overfull(): boolean {
+    return this.outbound.pending > 2 * this.#context.limits.outboundBytes;
+  }
+
+  /** Waits for a peer that does not read: it is not read either, until its keep alive has passed. */
+  async #pause(): Promise<void> {
+    while (this.#state === "open" && this.#overfull) {
+      await new Promise<void>((resolve) => this.#context.timers.schedule(PAUSE, resolve));
+    }
   }
 
   /** Hands on every packet that is complete by now. Returns a promise only if one of them has to be waited for. */

@@ -267,7 +267,7 @@ const events = [
   "removeReceived",
 ] as const satisfies readonly HookEvent[];
 
-type HookLists = { readonly [E in HookEvent]: HookWith<E>[] };
+type HookLists = { [E in HookEvent]: readonly HookWith<E>[] };
 
 /** The hooks of a broker: one list per event, so that an event that nobody handles costs one look at a length. */
 export class HookChain {
@@ -297,10 +297,9 @@ export class HookChain {
     return this.#hooks.find((hook) => hook.id === id);
   }
 
+  /** Makes new lists: whoever waits for a promise in the middle of an old one goes on with that. */
   #sort(): void {
-    for (const event of events) {
-      const list: Hook[] = this.on[event];
-      list.splice(0, list.length, ...this.#hooks.filter((hook) => typeof hook[event] === "function"));
-    }
+    const lists: Record<HookEvent, readonly Hook[]> = this.on;
+    for (const event of events) lists[event] = this.#hooks.filter((hook) => typeof hook[event] === "function");
   }
 }

@@ -22,6 +22,9 @@ export interface Provenance {
   original?: Message;
 }
 
+/** So many encodings of a message are kept; a retained one may meet ever new kinds of receivers. */
+const MOST_VARIANTS = 16;
+
 const noBytes = new Uint8Array(0);
 
 /**
@@ -100,7 +103,7 @@ export class Message implements PublishFrame {
       {
         qos: header.qos,
         retain: header.retain,
-        properties: aliased ? withoutAlias(header.properties!) : header.properties,
+        properties: aliased ? ownProperties(header.properties!) : header.properties,
       },
       publisherId,
       {
@@ -125,7 +128,7 @@ export class Message implements PublishFrame {
     publisherId?: string,
     provenance?: Provenance,
   ): Message {
-    const properties = packet.properties === undefined ? undefined : withoutAlias(packet.properties);
+    const properties = packet.properties === undefined ? undefined : ownProperties(packet.properties);
     const frame = encodePublishFrame({
       topic: topic.bytes,
       payload: packet.payload,
@@ -176,7 +179,8 @@ export class Message implements PublishFrame {
       retain,
       dup: false,
     };
-    if (this.properties !== undefined) packet.properties = this.properties;
+    if (this.receivedAt !== 0) packet.properties = { ...this.properties, messageExpiryInterval: this.remainingSeconds };
+    else if (this.properties !== undefined) packet.properties = this.properties;
     return packet;
   }
 
@@ -184,7 +188,7 @@ export class Message implements PublishFrame {
   toStored(slab: Slab): StoredMessage {
     if (this.#stored === undefined) {
       this.own(slab);
-      this.#stored = { packet: this.toPacket(), receivedAt: this.receivedAt || Date.now() };
+      this.#stored = { packet: this.toPacket(), receivedAt: Date.now() };
     }
     return this.#stored;
   }
@@ -252,7 +256,9 @@ export class Message implements PublishFrame {
       packetId: 0,
       properties: mqtt5 ? this.#propertiesFor(identifiers, topicForm, remaining) : undefined,
     }, mqtt5 ? 5 : 4);
-    (this.#variants ??= new Map()).set(key, frame);
+    this.#variants ??= new Map();
+    if (this.#variants.size === MOST_VARIANTS) this.#variants.clear();
+    this.#variants.set(key, frame);
     return frame;
   }
 
@@ -269,6 +275,9 @@ export class Message implements PublishFrame {
   }
 }
 
-function withoutAlias({ topicAlias: _alias, ...properties }: PublishProperties): PublishProperties {
+/** Without those that say something about one connection or subscription only. */
+function ownProperties(
+  { topicAlias: _alias, subscriptionIdentifiers: _identifiers, ...properties }: PublishProperties,
+): PublishProperties {
   return properties;
 }

@@ -1,14 +1,24 @@
 import { ReasonCodeError } from "../codec/errors.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
-import { forEachInTurn, type MaybePromise, then } from "./maybe_promise.ts";
+import { forEachInTurn, type MaybePromise } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
+import type { Timer } from "./timer_wheel.ts";
 import { RetainedTree } from "./topics/retained_tree.ts";
+
+/** A retained message for a new subscription. */
+export interface RetainedMatch {
+  readonly message: Message;
+  /** Whether it is still the last one: it may have to wait before it is sent. */
+  readonly current: () => boolean;
+}
 
 /** The retained messages: what the broker remembers itself, and what hooks store. */
 export class Retained {
   readonly #context: BrokerContext;
   readonly #tree = new RetainedTree();
+  /** By topic name, for the messages that expire. */
+  readonly #expiryTimers = new Map<string, Timer>();
 
   constructor(context: BrokerContext) {
     this.#context = context;
@@ -28,7 +38,7 @@ export class Retained {
   store(message: Message): MaybePromise<void> {
     const { hooks, slab } = this.#context;
     message.own(slab);
-    if (message.payloadStart === message.bytes.length) this.#tree.delete(message.topic.name);
+    if (message.payloadStart === message.bytes.length) this.#forget(message.topic.name);
     else this.#keep(message);
     if (hooks.on.storeRetained.length === 0) return;
     const packet = message.toPacket(message.qos, true);
@@ -40,30 +50,33 @@ export class Retained {
     if (!message.expired && this.#tree.get(message.topic.name) === undefined) this.#keep(message);
   }
 
-  /**
-   * The retained messages that match a filter, each with a test for whether it still is one: it may have to wait before
-   * it is sent.
-   */
-  match(topicFilter: string): MaybePromise<{ message: Message; current: () => boolean }[]> {
-    const { getRetained } = this.#context.hooks.on;
-    if (getRetained.length === 0) return this.#matchLocal(topicFilter);
-    return then(this.#ask(topicFilter), (messages) => messages.map((message) => ({ message, current: () => true })));
+  /** The retained messages that match a filter, from the hooks if any of them remembers, otherwise our own. */
+  match(topicFilter: string): MaybePromise<RetainedMatch[]> {
+    const own = this.#tree.match(topicFilter);
+    if (this.#context.hooks.on.getRetained.length === 0) {
+      return own.filter((message) => !message.expired).map((message) => this.#matchOf(message, message));
+    }
+    // A topic whose own message changes while a hook looks for it has a newer one than the hook will find.
+    const ownByTopic = new Map(own.map((message) => [message.topic.name, message]));
+    return this.#ask(topicFilter).then((found) =>
+      found.map((message) => this.#matchOf(message, ownByTopic.get(message.topic.name)))
+    );
   }
 
-  #matchLocal(topicFilter: string): { message: Message; current: () => boolean }[] {
-    return this.#tree.match(topicFilter).filter((message) => !message.expired).map((message) => ({
-      message,
-      current: () => this.#tree.get(message.topic.name) === message,
-    }));
+  #matchOf(message: Message, own: Message | undefined): RetainedMatch {
+    return { message, current: () => this.#tree.get(message.topic.name) === own };
   }
 
   async #ask(topicFilter: string): Promise<Message[]> {
+    const { hooks, topics } = this.#context;
     const found = new Map<string, Message>();
-    for (const hook of this.#context.hooks.on.getRetained) {
-      for (const packet of await hook.getRetained(topicFilter)) {
-        if (found.has(packet.topic)) continue;
-        found.set(packet.topic, Message.from(this.#context.topics.named(packet.topic), { ...packet, retain: true }));
-      }
+    for (const hook of hooks.on.getRetained) {
+      await this.#context.observe(hook.id, "getRetained", async () => {
+        for (const packet of await hook.getRetained(topicFilter)) {
+          if (found.has(packet.topic)) continue;
+          found.set(packet.topic, Message.from(topics.named(packet.topic), { ...packet, retain: true }));
+        }
+      });
     }
     return [...found.values()];
   }
@@ -74,10 +87,19 @@ export class Retained {
     if (this.#tree.size >= limits.retainedMessages && this.#tree.get(name) === undefined) {
       throw new ReasonCodeError(ReasonCode.QuotaExceeded, `${limits.retainedMessages} topics have a retained message`);
     }
+    this.#cancelExpiry(name);
     this.#tree.set(message);
     if (message.receivedAt === 0) return;
-    timers.schedule(message.remainingSeconds * 1000, () => {
-      if (this.#tree.get(name) === message) this.#tree.delete(name);
-    });
+    this.#expiryTimers.set(name, timers.schedule(message.remainingSeconds * 1000, () => this.#forget(name)));
+  }
+
+  #forget(topicName: string): void {
+    this.#cancelExpiry(topicName);
+    this.#tree.delete(topicName);
+  }
+
+  #cancelExpiry(topicName: string): void {
+    this.#context.timers.cancel(this.#expiryTimers.get(topicName));
+    this.#expiryTimers.delete(topicName);
   }
 }

@@ -1,9 +1,10 @@
 import type { BrokerContext } from "./broker_context.ts";
+import type { HookWith } from "./hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
 import { Session } from "./session.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
-import type { Delivery, Matches, Subscription } from "./topics/subscription_tree.ts";
+import type { Delivery, Matches, Subscriber, Subscription } from "./topics/subscription_tree.ts";
 import type { Topic } from "./topics/topic_cache.ts";
 
 /** Brings one message to everybody who gets it. */
@@ -31,12 +32,18 @@ export class Router {
     return pending === undefined ? matched : Promise.all(pending).then(() => matched);
   }
 
-  /** Delivers a message to one subscriber, if the hooks let it. */
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup): MaybePromise<void> {
+  /** Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it. */
+  deliver(
+    message: Message,
+    delivery: Delivery,
+    group?: SharedGroup,
+    passedOver?: Set<Subscriber>,
+  ): MaybePromise<void> {
     const { subscriber } = delivery;
     if (!this.#filtered || !(subscriber instanceof Session)) return subscriber.deliver(message, delivery, group);
     return then(this.#filter(message, subscriber), (filtered) => {
-      if (filtered !== undefined) subscriber.deliver(filtered, delivery, group);
+      if (filtered !== undefined) return subscriber.deliver(filtered, delivery, group);
+      if (group !== undefined) return this.#deliverShared(message, group, (passedOver ?? new Set()).add(subscriber));
     });
   }
 
@@ -65,10 +72,10 @@ export class Router {
     return topic.matches;
   }
 
-  #deliverShared(message: Message, group: SharedGroup): MaybePromise<void> {
+  #deliverShared(message: Message, group: SharedGroup, passedOver?: Set<Subscriber>): MaybePromise<void> {
     // Nothing at QoS 0 waits for a client that is not there.
-    const member = group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy);
-    if (member !== undefined) return this.deliver(message, member, group);
+    const member = group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy, passedOver);
+    if (member !== undefined) return this.deliver(message, member, group, passedOver);
   }
 
   get #filtered(): boolean {
@@ -95,11 +102,17 @@ export class Router {
     );
   }
 
-  #mayRead(message: Message, session: Session, from = 0): MaybePromise<boolean> {
-    const { canRead } = this.#context.hooks.on;
-    for (let index = from; index < canRead.length; index++) {
-      const allowed = canRead[index].canRead(session.info, message.topic.name);
-      if (isPromise(allowed)) return allowed.then((value) => value && this.#mayRead(message, session, index + 1));
+  #mayRead(
+    message: Message,
+    session: Session,
+    hooks: readonly HookWith<"canRead">[] = this.#context.hooks.on.canRead,
+    from = 0,
+  ): MaybePromise<boolean> {
+    for (let index = from; index < hooks.length; index++) {
+      const allowed = hooks[index].canRead(session.info, message.topic.name);
+      if (isPromise(allowed)) {
+        return allowed.then((value) => value && this.#mayRead(message, session, hooks, index + 1));
+      }
       if (!allowed) return false;
     }
     return true;

@@ -425,7 +425,7 @@ export class Session implements Subscriber {
   /** Gives a message to another member of its group that is at least as ready as `least`. */
   #passOn(outgoing: OutgoingMessage, least: Readiness): boolean {
     const { group, message } = outgoing;
-    const member = group?.choose(least, this);
+    const member = group?.choose(least, new Set([this]));
     if (group === undefined || member === undefined) return false;
     this.#context.router.deliver(message, member, group);
     return true;

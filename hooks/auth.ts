@@ -96,13 +96,19 @@ export interface AuthOptions {
   maximumWaiting?: number;
   /** Whether a password that was right is recognised the next time without computing its hash. Default true. */
   rememberLogins?: boolean;
-  /** How many failed logins of one user name from one address are forgiven in a `failureWindow`. Default 5. */
+  /**
+   * After how many failed logins with one user name from one address, within a `failureWindow`, more of them are held
+   * back. Default 5; `Infinity` for never.
+   */
   maximumFailures?: number;
-  /** How many failed logins from one address are forgiven in a `failureWindow`. Default 50; `Infinity` for no limit. */
+  /**
+   * After how many failed logins from one address, with any user names, within a `failureWindow`, all more of them are
+   * held back. Default 50; `Infinity` for never.
+   */
   maximumFailuresPerAddress?: number;
-  /** In how many seconds that many failures are forgiven, evenly; not while logins are held back. Default 60. */
+  /** In how many seconds that many failures are forgiven, evenly, but not while logins are held back. Default 60. */
   failureWindow?: number;
-  /** For how many seconds logins are held back after too many failures; each further failure doubles it. Default 1. */
+  /** For how many seconds logins are held back first; each further failure doubles it. Default 1. */
   backoff?: number;
   /** The longest that logins are held back, in seconds. Default 30. */
   maximumBackoff?: number;

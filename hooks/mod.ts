@@ -6,6 +6,10 @@
 export type { Hook, HookContext } from "../broker/hooks.ts";
 export { aclHook } from "./acl.ts";
 export type { AclHook, AclOptions, AclRule } from "./acl.ts";
+export { authHook } from "./auth.ts";
+export type { AuthHook, AuthOptions, AuthStats, RemoveUserOptions, Validator } from "./auth.ts";
+export { hashPassword } from "./auth/password_hash.ts";
+export type { HashOptions } from "./auth/password_hash.ts";
 export { loggerHook, LogLevel } from "./logger.ts";
 export type { LoggerOptions, LogLevelName } from "./logger.ts";
 export { metricsHook } from "./metrics.ts";

@@ -148,7 +148,7 @@ export function sysHook(
       const figures = meter.read();
       loads = mapFigures((figure) => new LoadAverage(figures[figure]));
       updatedAt = performance.now();
-      await publication.publish(metrics());
+      await publication.publish(sysMetrics(figures));
       if (interval === 0) return;
       timer = setInterval(update, interval * 1000);
       // Having something to report is no reason for a program to go on.
@@ -171,7 +171,10 @@ export function sysHook(
 
   function metrics(): SysMetrics {
     if (meter === undefined) throw new Error("the hook sys has not been added to a broker");
-    const figures = meter.read();
+    return sysMetrics(meter.read());
+  }
+
+  function sysMetrics(figures: BrokerMetrics): SysMetrics {
     return {
       version,
       ...figures,
@@ -185,7 +188,7 @@ export function sysHook(
     const now = performance.now();
     for (const figure of loadFigures) loads[figure].update(figures[figure], (now - updatedAt) / 1000);
     updatedAt = now;
-    void publication!.publish(metrics());
+    void publication!.publish(sysMetrics(figures));
   }
 }
 
@@ -234,8 +237,13 @@ class Publication {
 
   async #publishIfChanged(topic: string, payload: string): Promise<void> {
     if (this.#published.get(topic) === payload) return;
-    await this.#broker.publish(`${this.#topicPrefix}/${topic}`, payload, { retain: true });
     this.#published.set(topic, payload);
+    try {
+      await this.#broker.publish(`${this.#topicPrefix}/${topic}`, payload, { retain: true });
+    } catch (error) {
+      this.#published.delete(topic);
+      throw error;
+    }
   }
 }
 
@@ -244,7 +252,8 @@ function mapFigures<V>(value: (figure: keyof SysLoad) => V): Record<keyof SysLoa
 }
 
 function assertInterval(interval: number): void {
-  if (interval === 0 || (interval >= 0.1 && interval <= LONGEST_INTERVAL)) return;
+  const isNumber = typeof interval === "number";
+  if (isNumber && (interval === 0 || (interval >= 0.1 && interval <= LONGEST_INTERVAL))) return;
   throw new RangeError(`interval is ${interval}; it must be 0, or a number of seconds from 0.1 to ${LONGEST_INTERVAL}`);
 }
 

@@ -3,7 +3,7 @@ import type { ConnectPacket } from "../../codec/connect.ts";
 import { protocolError, ReasonCodeError } from "../../codec/errors.ts";
 import { ReasonCode } from "../../codec/reason_code.ts";
 import type { Client } from "../client.ts";
-import type { AuthExchange, AuthStep } from "../hooks.ts";
+import type { AuthExchange, AuthStep, HookWith } from "../hooks.ts";
 import { isPromise, type MaybePromise, then } from "../maybe_promise.ts";
 import { admit } from "./connect.ts";
 
@@ -63,11 +63,15 @@ function takeStep(client: Client, data: Uint8Array | undefined): MaybePromise<vo
 }
 
 /** The answer of the first hook that knows the method. */
-function askHooks(client: Client, exchange: AuthExchange, from = 0): MaybePromise<AuthStep | undefined> {
-  const { onAuthenticate } = client.context.hooks.on;
-  for (let index = from; index < onAuthenticate.length; index++) {
-    const answer = onAuthenticate[index].onAuthenticate(client.info, exchange);
-    if (isPromise(answer)) return answer.then((step) => step ?? askHooks(client, exchange, index + 1));
+function askHooks(
+  client: Client,
+  exchange: AuthExchange,
+  hooks: readonly HookWith<"onAuthenticate">[] = client.context.hooks.on.onAuthenticate,
+  from = 0,
+): MaybePromise<AuthStep | undefined> {
+  for (let index = from; index < hooks.length; index++) {
+    const answer = hooks[index].onAuthenticate(client.info, exchange);
+    if (isPromise(answer)) return answer.then((step) => step ?? askHooks(client, exchange, hooks, index + 1));
     if (answer !== undefined) return answer;
   }
   return undefined;

@@ -10,6 +10,7 @@ import type { AuthStep, ClientInfo, Hook } from "../hooks.ts";
 import { forEachInTurn, type MaybePromise, recover, then } from "../maybe_promise.ts";
 import { NEVER_EXPIRES } from "../session.ts";
 import { beginAuthentication } from "./auth.ts";
+import { isReserved } from "./publish.ts";
 
 /** CONNECT: a client wants in. Source: MQTT 5.0 section 3.1.4, MQTT 3.1.1 section 3.1.4. */
 export function handleConnect(client: Client, packet: ConnectPacket): MaybePromise<void> {
@@ -103,7 +104,12 @@ function checkAgainstOptions(client: Client, packet: ConnectPacket): void {
   if (will?.retain && !options.retainAvailable) {
     throw new ReasonCodeError(ReasonCode.RetainNotSupported, "retained messages are not supported");
   }
-  if (will !== undefined) client.context.topics.named(will.topic);
+  if (will !== undefined) {
+    client.context.topics.named(will.topic);
+    if (isReserved(will.topic)) {
+      throw new ReasonCodeError(ReasonCode.TopicNameInvalid, "topics below $SYS are the broker's");
+    }
+  }
   const userProperties = (packet.properties?.userProperties?.length ?? 0) +
     (will?.properties?.userProperties?.length ?? 0);
   if (userProperties > limits.userProperties) {

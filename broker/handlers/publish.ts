@@ -112,12 +112,15 @@ function authorise(client: Client, message: Message): MaybePromise<Message> {
   );
 }
 
-function isReserved(topicName: string): boolean {
+/** Whether a topic is the broker's own, on which clients publish nothing. */
+export function isReserved(topicName: string): boolean {
   return topicName.startsWith("$SYS") && (topicName.length === 4 || topicName[4] === "/");
 }
 
 /** Takes responsibility for a message: the acknowledgement waits for whoever stores it, reading for whoever is asked. */
 function accept(client: Client, message: Message, qos: Qos, packetId: number): MaybePromise<void> {
+  // While a hook was asked, the client has been disconnected; what it sends again when it is back must not come twice.
+  if (client.state !== "connected") return;
   const { router, retained } = client.context;
   const stored = message.retain ? retained.store(message) : undefined;
   const routed = router.route(message);

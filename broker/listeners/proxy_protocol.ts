@@ -1,4 +1,4 @@
-import { BlockList, isIPv6 } from "node:net";
+import { BlockList, isIP, isIPv6 } from "node:net";
 
 /** Which peers speak for others: load balancers that put a PROXY protocol header in front of each connection. */
 export interface ProxyProtocolOptions {
@@ -22,6 +22,8 @@ const SIGNATURE_V2 = new Uint8Array([0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0
 const LONGEST_V1 = 107;
 /** Headers of version 2 may carry kilobytes of details, which are skipped, in bytes. */
 const LONGEST_V2 = 4096;
+/** How many bytes the two addresses and ports have in version 2, by address family: IPv4 and IPv6. */
+const addressesLength: Partial<Record<number, number>> = { 1: 12, 2: 36 };
 
 /**
  * Reads the PROXY protocol header, version 1 or 2, at the beginning of a connection's bytes; `undefined` if more of them
@@ -45,12 +47,16 @@ function readVersion1(bytes: Uint8Array): ProxyHeader | undefined {
     if (bytes.length >= LONGEST_V1) throw new Error("PROXY protocol header without an end");
     return undefined;
   }
-  const [, protocol, source] = text.slice(0, end).split(" ");
+  const [, protocol, source = ""] = text.slice(0, end).split(" ");
   if (protocol === "UNKNOWN") return { remoteAddress: undefined, length: end + 2 };
-  if ((protocol !== "TCP4" && protocol !== "TCP6") || source === undefined) {
+  if (protocol !== "TCP4" && protocol !== "TCP6") {
     throw new Error(`PROXY protocol header with protocol ${JSON.stringify(protocol)}`);
   }
-  return { remoteAddress: source, length: end + 2 };
+  const remoteAddress = isIP(source) === (protocol === "TCP4" ? 4 : 6) ? canonical(source) : undefined;
+  if (remoteAddress === undefined) {
+    throw new Error(`PROXY protocol header with ${protocol} address ${JSON.stringify(source)}`);
+  }
+  return { remoteAddress, length: end + 2 };
 }
 
 function readVersion2(bytes: Uint8Array): ProxyHeader | undefined {
@@ -60,16 +66,23 @@ function readVersion2(bytes: Uint8Array): ProxyHeader | undefined {
   const length = 16 + ((bytes[14] << 8) | bytes[15]);
   if (length > LONGEST_V2) throw new Error(`PROXY protocol header of ${length} bytes`);
   if (bytes.length < length) return undefined;
-  const isLocal = command === 0;
+  // The proxy speaks for itself.
+  if (command === 0) return { remoteAddress: undefined, length };
   const family = bytes[13] >> 4;
-  if (!isLocal && family === 1 && length >= 28) {
-    return { remoteAddress: bytes.subarray(16, 20).join("."), length };
+  if (length < 16 + (addressesLength[family] ?? 0)) {
+    throw new Error(`PROXY protocol header of ${length} bytes without its addresses`);
   }
-  if (!isLocal && family === 2 && length >= 52) {
+  if (family === 1) return { remoteAddress: bytes.subarray(16, 20).join("."), length };
+  if (family === 2) {
     const groups = Array.from({ length: 8 }, (_, index) => (bytes[16 + 2 * index] << 8) | bytes[17 + 2 * index]);
-    return { remoteAddress: groups.map((group) => group.toString(16)).join(":"), length };
+    return { remoteAddress: canonical(groups.map((group) => group.toString(16)).join(":")), length };
   }
   return { remoteAddress: undefined, length };
+}
+
+/** An address as the system writes those of its peers, so that nobody has two of them; `undefined` if it is none. */
+function canonical(address: string): string | undefined {
+  return isIPv6(address) ? URL.parse(`http://[${address}]`)?.hostname.slice(1, -1) : address;
 }
 
 /**
@@ -80,7 +93,7 @@ function readVersion2(bytes: Uint8Array): ProxyHeader | undefined {
 export function trustedPeers({ trusted }: ProxyProtocolOptions): (address: string) => boolean {
   const list = new BlockList();
   for (const entry of trusted) {
-    const [address, prefix] = entry.split("/");
+    const { address = "", prefix } = /^(?<address>[^/]+)(\/(?<prefix>\d+))?$/.exec(entry)?.groups ?? {};
     const family = isIPv6(address) ? "ipv6" : "ipv4";
     try {
       if (prefix === undefined) list.addAddress(address, family);

@@ -1,5 +1,6 @@
 import { createServer, type Socket } from "node:net";
 import { cannotListen, type ListenContext } from "../listener.ts";
+import { Newcomers } from "./newcomers.ts";
 import { type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
 
 /** Where to listen for sockets that something other than MQTT is spoken on first. */
@@ -38,11 +39,9 @@ export async function listenForSockets(
   onNewcomer: (newcomer: Newcomer) => void,
 ): Promise<SocketServer> {
   const isTrusted = proxyProtocol === undefined ? undefined : trustedPeers(proxyProtocol);
-  const newcomers = new Set<Socket>();
+  const newcomers = new Newcomers(context.limits);
   const server = createServer((socket) => {
     const peerAddress = socket.remoteAddress;
-    if (newcomers.size >= context.limits.connections || !context.mayOpen(peerAddress)) return void socket.destroy();
-    newcomers.add(socket);
     const timeout = setTimeout(() => socket.destroy(), context.limits.connectTimeout * 1000);
     const arrived = () => {
       clearTimeout(timeout);
@@ -52,12 +51,15 @@ export async function listenForSockets(
     socket.on("error", () => {});
     socket.on("close", arrived);
     socket.setNoDelay(true);
-    if (peerAddress === undefined || !isTrusted?.(peerAddress)) {
-      return onNewcomer({ socket, remoteAddress: peerAddress, arrived });
-    }
+    const enter = (remoteAddress: string | undefined) => {
+      if (!context.mayOpen(remoteAddress) || !newcomers.admit(socket, remoteAddress)) return void socket.destroy();
+      onNewcomer({ socket, remoteAddress, arrived });
+    };
+    if (peerAddress === undefined || !isTrusted?.(peerAddress)) return enter(peerAddress);
+    if (!newcomers.admit(socket, undefined)) return void socket.destroy();
     takeProxyHeader(
       socket,
-      (remoteAddress = peerAddress) => onNewcomer({ socket, remoteAddress, arrived }),
+      (remoteAddress = peerAddress) => enter(remoteAddress),
       (error) => {
         context.logger.warn("a connection from the proxy {peerAddress} is dropped: {error}", { peerAddress, error });
         socket.destroy();
@@ -73,7 +75,7 @@ export async function listenForSockets(
     port: (server.address() as { port: number }).port,
     close() {
       server.close();
-      for (const socket of newcomers) socket.destroy();
+      newcomers.destroyAll();
     },
   };
 }

@@ -24,11 +24,16 @@ export function listenTcp(options: TcpListenOptions, context: ListenContext): Li
   const { port = 1883, hostname = "127.0.0.1", proxyProtocol } = options;
   const isTrusted = proxyProtocol === undefined ? undefined : trustedPeers(proxyProtocol);
   const listener = open(port, hostname);
+  /** Connections from proxies whose header has not come yet. */
+  const newcomers = new Set<Deno.TcpConn>();
   void acceptAll(listener, (conn) => {
     const remoteAddress = conn.remoteAddr.hostname;
     // Messages are collected into large writes already; the kernel's waiting for more only adds latency.
     conn.setNoDelay(true);
-    if (isTrusted?.(remoteAddress)) return void acceptProxied(conn, context);
+    if (isTrusted?.(remoteAddress)) {
+      newcomers.add(conn);
+      return void acceptProxied(conn, context).finally(() => newcomers.delete(conn));
+    }
     context.accept(new ConnTransport(conn, context.pool), { remoteAddress });
   }, context.logger);
   const address = { transport: "tcp" as const, hostname, port: listener.addr.port };
@@ -36,7 +41,10 @@ export function listenTcp(options: TcpListenOptions, context: ListenContext): Li
     address,
     url: `mqtt://${hostname}:${address.port}`,
     reload: () => Promise.resolve(),
-    close: () => listener.close(),
+    close() {
+      listener.close();
+      for (const conn of newcomers) closeQuietly(conn);
+    },
   };
 }
 
@@ -50,19 +58,32 @@ function open(port: number, hostname: string): Deno.TcpListener {
 
 /** Reads the header in front of the first packet. A proxy that takes too long about it is dropped. */
 async function acceptProxied(conn: Deno.TcpConn, { accept, limits, logger, pool }: ListenContext): Promise<void> {
+  const peerAddress = conn.remoteAddr.hostname;
   const timeout = setTimeout(() => closeQuietly(conn), limits.connectTimeout * 1000);
   try {
-    const { header, rest } = await readHeader(conn);
-    const early = rest.length > 0 ? rest : undefined;
-    accept(new ConnTransport(conn, pool, early), { remoteAddress: header.remoteAddress ?? conn.remoteAddr.hostname });
+    const found = await readHeader(conn);
+    if (found === undefined) return closeQuietly(conn);
+    const { header: { remoteAddress = peerAddress }, rest } = found;
+    accept(new ConnTransport(conn, pool, rest.length > 0 ? rest : undefined), { remoteAddress });
   } catch (error) {
-    logger.warn("a connection from the proxy {remoteAddress} is dropped: {error}", {
-      remoteAddress: conn.remoteAddr.hostname,
-      error,
-    });
+    logger.warn("a connection from the proxy {peerAddress} is dropped: {error}", { peerAddress, error });
     closeQuietly(conn);
   } finally {
     clearTimeout(timeout);
+  }
+}
+
+/** `undefined` if the connection ends before the header does: the peer, or who waits for it, has closed it. */
+async function readHeader(conn: Deno.TcpConn): Promise<{ header: ProxyHeader; rest: Uint8Array } | undefined> {
+  // Longer than any header: it never fills up before one is read or refused.
+  const buffer = new Uint8Array(8192);
+  let length = 0;
+  for (;;) {
+    const read = await conn.read(buffer.subarray(length)).catch(() => null);
+    if (read === null) return undefined;
+    length += read;
+    const header = readProxyHeader(buffer.subarray(0, length));
+    if (header !== undefined) return { header, rest: buffer.subarray(header.length, length) };
   }
 }
 
@@ -70,18 +91,6 @@ function closeQuietly(conn: Deno.TcpConn): void {
   try {
     conn.close();
   } catch {
-    // The time-out, or the peer, was faster.
+    // It is closed already.
   }
-}
-
-async function readHeader(conn: Deno.TcpConn): Promise<{ header: ProxyHeader; rest: Uint8Array }> {
-  const buffer = new Uint8Array(8192);
-  for (let length = 0; length < buffer.length;) {
-    const read = await conn.read(buffer.subarray(length));
-    if (read === null) throw new Error("it ended inside the PROXY protocol header");
-    length += read;
-    const header = readProxyHeader(buffer.subarray(0, length));
-    if (header !== undefined) return { header, rest: buffer.subarray(header.length, length) };
-  }
-  throw new Error("the PROXY protocol header has no end");
 }

@@ -68,6 +68,8 @@ export async function listenWebSocket(
     const enter = (socket: Socket, certificateName?: string) => {
       newcomers.set(socket, { ...newcomer, remoteAddress: newcomer.remoteAddress, certificateName });
       http.emit("connection", socket);
+      // It does not go on by itself with a socket that has been paused to read a PROXY protocol header.
+      socket.resume();
     };
     if (tls === undefined) enter(newcomer.socket);
     else tls.secure(newcomer, enter);

@@ -1,9 +1,9 @@
-/** When attempts are refused; times in milliseconds. */
+/** When attempts are held back; times in milliseconds. */
 export interface FailureLimits {
-  /** So many failures are forgiven in one `window`; `Infinity` for all. */
+  /** Attempts are held back after so many failures within one `window`; `Infinity` for never. */
   maximum: number;
   window: number;
-  /** How long attempts are refused after the first failure too many; each further one doubles it, … */
+  /** How long attempts are held back first; each further failure doubles it, … */
   backoff: number;
   /** … up to this. */
   maximumBackoff: number;
@@ -54,7 +54,8 @@ export class FailureLimiter {
     const unforgiven = record === undefined ? 0 : this.#unforgiven(record, now);
     const strikes = record === undefined || unforgiven === 0 ? 0 : record.strikes;
     const failures = Math.min(unforgiven + 1, maximum);
-    const tooMany = failures >= maximum;
+    // A part that has been forgiven in the meantime makes none of them undone.
+    const tooMany = Math.ceil(failures) >= maximum;
     const delay = tooMany ? Math.min(backoff * 2 ** strikes, maximumBackoff) : 0;
     // Put in again, so that the first one in the map is the one whose last failure is the oldest.
     this.#records.delete(key);

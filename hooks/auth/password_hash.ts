@@ -175,11 +175,13 @@ function formatPasswordHash(hash: PasswordHash): string {
  *
  * @example
  * ```ts
+ * import { Broker } from "@hookmq/broker";
  * import { authHook, hashPassword } from "@hookmq/broker/hooks";
  *
+ * await using broker = new Broker();
  * const hash = await hashPassword("correct horse battery staple", { cost: 14 });
  * console.log(hash); // "$scrypt$ln=14,r=8,p=1$…"
- * const auth = authHook({ credentials: { alice: hash } });
+ * await broker.use(authHook({ credentials: { alice: hash } }));
  * ```
  *
  * @param password Bytes, or a text that is taken as UTF-8.

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { type BrokerOptions, type ConnackPacket, encode, type Hook, type Logger, ReasonCodeError } from "../../mod.ts";
+import { type BrokerOptions, type ConnackPacket, encode, type Hook, ReasonCodeError } from "../../mod.ts";
 import { type ConnectOptions, connectPacket, publishPacket, type RawClient } from "../support/raw_client.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
+import { RecordingLogger } from "./recording_logger.ts";
+import { textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
 /** A hook that refuses every CONNECT in this way. */
@@ -40,11 +42,6 @@ function connectBytes(level: number, name = "MQTT"): Uint8Array {
   return bytes;
 }
 
-function logger(entries: string[]): Logger {
-  const log = (message: string) => void entries.push(message);
-  return { debug: () => {}, info: log, warn: log, error: log };
-}
-
 // Sessions
 
 for (const [level, version] of versions) {
@@ -67,7 +64,7 @@ for (const [level, version] of versions) {
     const { packetId } = await after.expect("publish");
     await after.send({ type: "puback", packetId: packetId!, reasonCode: 0 });
     await broker.publish("t", "when back");
-    assert.equal(new TextDecoder().decode((await after.expect("publish")).payload), "when back");
+    assert.equal(textOf(await after.expect("publish")), "when back");
   });
 
   Deno.test(`MQTT ${version}: a clean start throws the session away`, async () => {
@@ -533,14 +530,15 @@ Deno.test("[5.0 MQTT-3.2.2-8] a refusal with a reason that CONNACK does not have
 });
 
 Deno.test("a hook that fails refuses with 0x80, and its error is for the log only", async () => {
-  const entries: string[] = [];
-  await using broker = await startBroker({ logger: logger(entries) });
+  const logger = new RecordingLogger();
+  await using broker = await startBroker({ logger });
   await broker.use(refuses(new Error("the password of the database is 1234")));
   const connack = await answerTo(broker, { clientId: "a" });
   assert.equal(connack?.reasonCode, 0x80);
   assert.doesNotMatch(connack.properties!.reasonString!, /1234/);
   assert.equal(await answerTo(broker, { level: 4, clientId: "a" }), undefined);
-  assert.equal(entries.length, 2);
+  assert.equal(logger.entries.length, 2);
+  for (const entry of logger.entries) assert.match(entry, /^error: .*the password of the database is 1234/);
 });
 
 Deno.test("a hook may refuse later, with a promise", async () => {

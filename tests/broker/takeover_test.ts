@@ -3,6 +3,7 @@ import { encode } from "../../mod.ts";
 import { type ConnectOptions, connectPacket, publishPacket, type RawClient } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
+import { receiveTexts, textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
 /** A client that another connection has taken over from: the end, with 0x8E where the version has words for it. */
@@ -34,7 +35,7 @@ for (const [level, version] of versions) {
     const resent = await second.expect("publish");
     assert.deepEqual([resent.packetId, resent.dup], [packetId, true]);
     await broker.publish("t", "new");
-    assert.equal(new TextDecoder().decode((await second.expect("publish")).payload), "new");
+    assert.equal(textOf(await second.expect("publish")), "new");
     await expectTakenOver(first);
   });
 
@@ -79,7 +80,7 @@ for (const [what, isPublished, first, second] of wills) {
     await watcher.subscribe("will");
     await broker.connect({ ...first, clientId: "a" });
     await broker.connect({ ...second, clientId: "a" });
-    if (isPublished) assert.equal(new TextDecoder().decode((await watcher.expect("publish")).payload), will.payload);
+    if (isPublished) assert.equal(textOf(await watcher.expect("publish")), will.payload);
     await watcher.expectNothing();
   });
 }
@@ -96,6 +97,22 @@ Deno.test("the second connection's will is its own", async () => {
   const second = await broker.connect({ ...lasting(5), clientId: "a", will: { topic: "second" } });
   await second.close();
   assert.equal((await watcher.expect("publish")).topic, "second");
+});
+
+Deno.test("the first connection's will comes before what the second publishes, also where storing is slow", async () => {
+  await using broker = await startBroker();
+  let calls = 0;
+  // The first one takes the longest.
+  await broker.use({ id: "slow", storeRetained: () => new Promise((resolve) => setTimeout(resolve, 20 >> calls++)) });
+  const watcher = await broker.connect();
+  await watcher.subscribe("state");
+  await broker.connect({ clientId: "a", will: { topic: "state", payload: "offline", retain: true } });
+  const second = await broker.connect({ clientId: "a" });
+  await second.publish({ topic: "state", payload: "online", retain: true, qos: 1 });
+  assert.deepEqual(await receiveTexts(watcher, 2), ["offline", "online"]);
+  const later = await broker.connect();
+  await later.subscribe("state");
+  assert.deepEqual(await receiveTexts(later, 1), ["online"]);
 });
 
 for (const event of ["onConnect", "onSessionCreated", "onConnected"] as const) {
@@ -141,4 +158,23 @@ Deno.test("a client that is waiting for a hook can be taken over from, and gets 
   decide();
   await expectTakenOver(first);
   await second.expectNothing();
+});
+
+Deno.test("[5.0 MQTT-4.3.3-10] a QoS 2 message that comes again while a hook looks at the first one is delivered once", async () => {
+  await using broker = await startBroker();
+  let decide = () => {};
+  const decision = new Promise<void>((resolve) => decide = resolve);
+  const watcher = await broker.connect();
+  await watcher.subscribe("t");
+  await broker.use({ id: "slow", onPublish: () => decision });
+  const first = await broker.connect({ ...lasting(5), clientId: "a" });
+  await first.send(publishPacket({ topic: "t", payload: "x", qos: 2, packetId: 1 }));
+  await eventually(() => broker.stats().messagesReceived === 1, "the message");
+  const second = await broker.connect({ ...lasting(5), clientId: "a" });
+  await second.send(publishPacket({ topic: "t", payload: "x", qos: 2, packetId: 1, dup: true }));
+  await eventually(() => broker.stats().messagesReceived === 2, "the message again");
+  decide();
+  assert.equal((await second.expect("pubrec")).reasonCode, 0);
+  await watcher.expect("publish");
+  await watcher.expectNothing();
 });

@@ -27,7 +27,7 @@ const wrongUses = [
   {
     what: "an unknown command",
     args: ["srve"],
-    message: "unknown command 'srve'; there are serve, pub and sub",
+    message: "unknown command 'srve'; there are serve, pub, sub and passwd",
   },
   {
     what: "an unknown option",

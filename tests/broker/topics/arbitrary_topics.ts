@@ -1,9 +1,6 @@
 /** Topic names and filters for property tests, and what matches what, by the words of the specification. */
 
 import fc from "fast-check";
-import { Message } from "../../../broker/message.ts";
-import { Topic } from "../../../broker/topics/topic_cache.ts";
-import type { Qos } from "../../../mod.ts";
 
 /** Few enough that names and filters often meet; among them the empty level, and what only looks alike. */
 const level = fc.constantFrom("a", "b", "c", "A", "", " ", "$", "$SYS", "é", "e\u0301", "日", ".*", "\n");
@@ -29,12 +26,6 @@ export function matches(topicFilter: string, topicName: string): boolean {
     .replace(/^#$/, ".*") // every topic
     .replace(/\/#$/, "(/.*)?"); // the parent and any number of child levels
   return new RegExp(`^${pattern}$`, "s").test(topicName);
-}
-
-/** A message on a topic, as the broker holds it. */
-export function message(topicName: string, { payload = "x", qos = 0 as Qos, retain = false } = {}): Message {
-  const topic = new Topic(topicName, new TextEncoder().encode(topicName));
-  return Message.from(topic, { payload: new TextEncoder().encode(payload), qos, retain });
 }
 
 function isNotEmpty(text: string): boolean {

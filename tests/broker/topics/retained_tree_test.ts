@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Message } from "../../../broker/message.ts";
 import { RetainedTree } from "../../../broker/topics/retained_tree.ts";
-import { arbitraryTopicFilter, arbitraryTopicName, matches, message } from "./arbitrary_topics.ts";
+import { arbitraryTopicFilter, arbitraryTopicName, matches } from "./arbitrary_topics.ts";
+import { message } from "./message.ts";
 
 function treeOf(...names: string[]): RetainedTree {
   const tree = new RetainedTree();

@@ -1,0 +1,36 @@
+import type { Path } from "./option.ts";
+
+/** Something that is wrong with a configuration. */
+export interface Problem {
+  /** The option whose place is shown. */
+  readonly path: Path;
+  /** What is wrong, in one line, with the option's name. */
+  readonly message: string;
+}
+
+/** A configuration cannot be used. */
+export class ConfigError extends Error {
+  /** Everything that is wrong, a line each, with the place where it stands. */
+  readonly lines: readonly string[];
+
+  /** An error of these lines. */
+  constructor(lines: readonly string[]) {
+    super(lines.join("\n"));
+    this.name = "ConfigError";
+    this.lines = lines;
+  }
+}
+
+/** A path as errors show it, e.g. `hooks.acl.rules[2].topicFilter`. */
+export function formatPath(path: Path): string {
+  return path.reduce<string>((before, key) => {
+    if (typeof key === "number") return `${before}[${key}]`;
+    const name = /^[\w-]+$/.test(key) ? key : JSON.stringify(key);
+    return before === "" ? name : `${before}.${name}`;
+  }, "");
+}
+
+/** A message about an option, which is at `place`; one about the whole configuration has no name in front of it. */
+export function about(path: Path, message: string, place: Path = path): Problem {
+  return { path: place, message: path.length === 0 ? message : `${formatPath(path)}: ${message}` };
+}
