@@ -4,7 +4,7 @@ import type { Qos } from "../codec/packet.ts";
 import { isTopicFilter } from "../codec/topic.ts";
 import { BrokerContext, type Counters } from "./broker_context.ts";
 import { Client } from "./client.ts";
-import type { Hook } from "./hooks.ts";
+import type { Hook, StoredMessage } from "./hooks.ts";
 import type { ListenContext, Listener, NetworkAddress, Peer, UnixAddress } from "./listener.ts";
 import { listenTcp, type TcpListenOptions } from "./listeners/tcp.ts";
 import { listenTls, type TlsListenOptions } from "./listeners/tls.ts";
@@ -105,10 +105,29 @@ export class Broker implements AsyncDisposable {
    */
   async use(hook: Hook): Promise<this> {
     this.#assertOpen();
-    const { hooks, logger } = this.#context;
+    const { hooks, logger, sessions, retained, topics } = this.#context;
+    const messages = new Map<StoredMessage, Message>();
+    const messageOf = (stored: StoredMessage) => {
+      const known = messages.get(stored);
+      if (known !== undefined) return known;
+      const message = Message.restored(topics.named(stored.packet.topic), stored);
+      messages.set(stored, message);
+      return message;
+    };
     if (hooks.find(hook.id) !== undefined) throw new TypeError(`there is a hook with the id "${hook.id}" already`);
-    await hook.init?.({ broker: this, logger });
+    await hook.init?.({
+      broker: this,
+      logger,
+      restoreSession: (session) => sessions.restore(session, messageOf),
+      restoreRetained: (packet, receivedAt) => {
+        retained.restore(
+          Message.from(topics.named(packet.topic), { ...packet, retain: true }, undefined, { receivedAt }),
+        );
+      },
+    });
+    messages.clear();
     hooks.add(hook);
+    sessions.awaitRestored();
     return this;
   }
 
@@ -320,7 +339,8 @@ export class Broker implements AsyncDisposable {
 
   #deliver(message: Message): MaybePromise<void> {
     const { retained, router } = this.#context;
-    return then(message.retain ? retained.store(message) : undefined, () => then(router.route(message), () => {}));
+    const stored = message.retain ? retained.store(message) : undefined;
+    return then(stored, () => then(router.route(message), () => message.stored));
   }
 
   async #close(): Promise<void> {

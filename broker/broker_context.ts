@@ -13,6 +13,7 @@ import { Router } from "./router.ts";
 import { Sessions } from "./sessions.ts";
 import { Slab } from "./slab.ts";
 import { TimerWheel } from "./timer_wheel.ts";
+import { Storage } from "./storage.ts";
 import { SubscriptionTree } from "./topics/subscription_tree.ts";
 import { TopicCache } from "./topics/topic_cache.ts";
 
@@ -48,6 +49,7 @@ export class BrokerContext implements ConnectionContext {
   readonly retained = new Retained(this);
   readonly router = new Router(this);
   readonly sessions = new Sessions(this);
+  readonly storage: Storage;
   readonly connections: Connections;
   /** Filled in by every PUBLISH that arrives, and read before anything else can happen. */
   readonly publishHeader = new PublishHeader();
@@ -70,6 +72,7 @@ export class BrokerContext implements ConnectionContext {
     this.limits = options.limits;
     this.logger = options.logger;
     this.connections = new Connections(options.limits);
+    this.storage = new Storage(this.hooks, options.logger);
     this.timers = new TimerWheel(options.logger);
     this.topics = new TopicCache(options.limits);
   }

@@ -1,5 +1,5 @@
-import type { ConnectPacket } from "../codec/connect.ts";
-import type { ProtocolLevel } from "../codec/packet.ts";
+import type { ConnectPacket, Will } from "../codec/connect.ts";
+import type { ProtocolLevel, Qos } from "../codec/packet.ts";
 import type { PublishPacket } from "../codec/publish.ts";
 import type { SubscriptionRequest } from "../codec/subscribe.ts";
 import type { Broker } from "./broker.ts";
@@ -32,6 +32,70 @@ export interface HookContext {
   readonly broker: Broker;
   /** Where it writes what an operator should know. */
   readonly logger: Logger;
+  /** Gives the broker a session back that was stored before it was started. One that exists already is left as it is. */
+  restoreSession(session: RestoredSession): void;
+  /** Gives the broker a retained message back that was received at `receivedAt`, in milliseconds since 1970. */
+  restoreRetained(packet: PublishPacket, receivedAt: number): void;
+}
+
+/** A session that outlives its connection, as a hook stores it. */
+export interface StoredSession {
+  /** Whose session it is. */
+  readonly clientId: string;
+  /** Which version of MQTT the client spoke last. */
+  readonly protocolLevel: ProtocolLevel;
+  /** The user name of its last connection. */
+  readonly username: string | undefined;
+  /** How long it outlives its connection, in seconds; 4,294,967,295 is for ever. */
+  readonly expiryInterval: number;
+  /** When its connection ended, in milliseconds since 1970; `undefined` while there is one. */
+  readonly disconnectedAt: number | undefined;
+  /** Published when the connection has ended and the will's delay has passed; absent when it has been. */
+  readonly will: Will | undefined;
+}
+
+/** A subscription of a stored session. */
+export interface StoredSubscription extends Omit<SubscriptionRequest, "retainHandling"> {
+  /** Its subscription identifiers. */
+  readonly identifiers: readonly number[] | undefined;
+}
+
+/** A message that is stored; one and the same object for all sessions that it is on its way to. */
+export interface StoredMessage {
+  /** The message as it was published. */
+  readonly packet: PublishPacket;
+  /** When it was received, in milliseconds since 1970. */
+  readonly receivedAt: number;
+}
+
+/** A QoS 1 or 2 message on its way to a stored session. */
+export interface StoredOutgoing {
+  /** Tells it from all others; larger ones came later. */
+  readonly id: number;
+  /** The message itself. */
+  readonly message: StoredMessage;
+  /** At which QoS it goes out. */
+  readonly qos: Qos;
+  /** Whether it goes out with the retain flag. */
+  readonly retain: boolean;
+  /** The identifiers of the subscriptions that it goes out for. */
+  readonly identifiers: readonly number[] | undefined;
+  /** The filter of the shared subscription that chose this session, if one did. */
+  readonly shareFilter: string | undefined;
+  /** 0 while it waits in the queue. */
+  readonly packetId: number;
+  /** Whether the client has answered with PUBREC: only the end of the QoS 2 handshake is missing. */
+  readonly released: boolean;
+}
+
+/** All of a session that was stored. */
+export interface RestoredSession extends StoredSession {
+  /** Its subscriptions. */
+  readonly subscriptions: readonly StoredSubscription[];
+  /** What is on its way to it, in the order of the ids. */
+  readonly outgoing: readonly StoredOutgoing[];
+  /** The packet identifiers of the QoS 2 messages that its client has sent and not released yet. */
+  readonly received: readonly number[];
 }
 
 /** One step of an enhanced authentication, as the client sent it. Source: MQTT 5.0 section 4.12. */
@@ -58,9 +122,15 @@ export interface AuthStep {
 
 /**
  * Why a message did not reach a client: its queue was full, it was not reading (QoS 0), the message's lifetime passed,
- * the client does not accept packets of that size, or its session ended while messages were waiting.
+ * the client does not accept packets of that size, its session ended while messages were waiting, or it could not be stored and its publisher was told so.
  */
-export type DropReason = "queue-full" | "slow-consumer" | "expired" | "packet-too-large" | "session-ended";
+export type DropReason =
+  | "queue-full"
+  | "slow-consumer"
+  | "expired"
+  | "packet-too-large"
+  | "session-ended"
+  | "not-stored";
 
 /**
  * Something that the broker asks or tells on its way: a plain object with any of these methods.
@@ -145,6 +215,26 @@ export interface Hook {
    * instead of what the broker itself remembers.
    */
   getRetained?(topicFilter: string): MaybePromise<PublishPacket[]>;
+
+  // A hook that stores sessions has all of the following. What settles later holds back what depends on it: a CONNACK, a
+  // SUBACK, the acknowledgement of a message. Calls take effect in the order in which they are made.
+
+  /** Stores a session that is new or has changed. */
+  storeSession?(session: StoredSession): MaybePromise<void>;
+  /** Forgets a session with its subscriptions and packet identifiers; its messages have been removed one by one. */
+  removeSession?(clientId: string): MaybePromise<void>;
+  /** Stores subscriptions, in place of those with the same filters. */
+  storeSubscriptions?(clientId: string, subscriptions: StoredSubscription[]): MaybePromise<void>;
+  /** Forgets subscriptions. */
+  removeSubscriptions?(clientId: string, topicFilters: string[]): MaybePromise<void>;
+  /** Stores a message on its way to a session, or that it has got a packet identifier or was released. */
+  storeOutgoing?(clientId: string, outgoing: StoredOutgoing): MaybePromise<void>;
+  /** Forgets a message: it has arrived, or never will. */
+  removeOutgoing?(clientId: string, outgoing: StoredOutgoing): MaybePromise<void>;
+  /** Stores that a session's client has sent a QoS 2 message with this packet identifier. */
+  storeReceived?(clientId: string, packetId: number): MaybePromise<void>;
+  /** Forgets that packet identifier: the client has released its message. */
+  removeReceived?(clientId: string, packetId: number): MaybePromise<void>;
 }
 
 /** The methods of a hook that the broker calls on events. */
@@ -171,6 +261,14 @@ const events = [
   "onSessionEnded",
   "storeRetained",
   "getRetained",
+  "storeSession",
+  "removeSession",
+  "storeSubscriptions",
+  "removeSubscriptions",
+  "storeOutgoing",
+  "removeOutgoing",
+  "storeReceived",
+  "removeReceived",
 ] as const satisfies readonly HookEvent[];
 
 type HookLists = { [E in HookEvent]: readonly HookWith<E>[] };

@@ -6,11 +6,21 @@ import {
   type PublishPacket,
   type PublishProperties,
 } from "../codec/publish.ts";
+import type { StoredMessage } from "./hooks.ts";
+import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 import type { Slab } from "./slab.ts";
 import type { Topic } from "./topics/topic_cache.ts";
 
 /** How a receiver is told the topic: by its name, by its name and an alias for the next time, or by that alias alone. */
 export type TopicForm = "name" | "nameAndAlias" | "alias";
+
+/** Where a message comes from that is not on its way for the first time. */
+export interface Provenance {
+  /** When it was received, in milliseconds since 1970; by default now. */
+  receivedAt?: number;
+  /** The message that this one is another form of. */
+  original?: Message;
+}
 
 /** So many encodings of a message are kept; a retained one may meet ever new kinds of receivers. */
 const MOST_VARIANTS = 16;
@@ -35,6 +45,11 @@ export class Message implements PublishFrame {
   readonly publisherId: string | undefined;
   /** When it was received, in milliseconds since 1970; 0 if it never expires, since nobody asks then. */
   readonly receivedAt: number;
+  /** The message that this one is another form of, for one receiver. */
+  readonly #original: Message | undefined;
+  /** What stores it, or has stored it. */
+  #stores: Promise<void>[] | undefined = undefined;
+  #stored: StoredMessage | undefined = undefined;
 
   bytes: Uint8Array;
   readonly packetIdOffset: number;
@@ -56,13 +71,15 @@ export class Message implements PublishFrame {
     mqtt5: boolean,
     forwardable: boolean,
     owned: boolean,
+    { receivedAt, original }: Provenance = {},
   ) {
     this.topic = topic;
     this.qos = fields.qos;
     this.retain = fields.retain;
     this.properties = fields.properties;
     this.publisherId = publisherId;
-    this.receivedAt = fields.properties?.messageExpiryInterval === undefined ? 0 : Date.now();
+    this.receivedAt = fields.properties?.messageExpiryInterval === undefined ? 0 : receivedAt ?? Date.now();
+    this.#original = original;
     this.bytes = frame.bytes;
     this.packetIdOffset = frame.packetIdOffset;
     this.payloadStart = frame.payloadStart;
@@ -105,7 +122,12 @@ export class Message implements PublishFrame {
    *
    * @throws {RangeError} If a property has a value that MQTT cannot carry.
    */
-  static from(topic: Topic, packet: Omit<PublishPacket, "type" | "topic" | "dup">, publisherId?: string): Message {
+  static from(
+    topic: Topic,
+    packet: Omit<PublishPacket, "type" | "topic" | "dup">,
+    publisherId?: string,
+    provenance?: Provenance,
+  ): Message {
     const properties = packet.properties === undefined ? undefined : ownProperties(packet.properties);
     const frame = encodePublishFrame({
       topic: topic.bytes,
@@ -124,7 +146,17 @@ export class Message implements PublishFrame {
       true,
       true,
       true,
+      provenance,
     );
+  }
+
+  /** A message that was stored before the process started. */
+  static restored(topic: Topic, stored: StoredMessage): Message {
+    const message = Message.from(topic, stored.packet, undefined, { receivedAt: stored.receivedAt });
+    // One copy of the payload is enough.
+    stored.packet.payload = message.payload;
+    message.#stored = stored;
+    return message;
   }
 
   /** A view of the payload. */
@@ -150,6 +182,28 @@ export class Message implements PublishFrame {
     if (this.receivedAt !== 0) packet.properties = { ...this.properties, messageExpiryInterval: this.remainingSeconds };
     else if (this.properties !== undefined) packet.properties = this.properties;
     return packet;
+  }
+
+  /** The message as hooks store it: the same object for every session. */
+  toStored(slab: Slab): StoredMessage {
+    if (this.#stored === undefined) {
+      this.own(slab);
+      this.#stored = { packet: this.toPacket(), receivedAt: Date.now() };
+    }
+    return this.#stored;
+  }
+
+  /** The message's acknowledgement waits for this as well. */
+  waitFor(stored: MaybePromise<void>): void {
+    if (this.#original !== undefined) this.#original.waitFor(stored);
+    else if (isPromise(stored)) (this.#stores ??= []).push(stored);
+  }
+
+  /** Settles when all that the acknowledgement waits for has. */
+  get stored(): MaybePromise<void> {
+    const stores = this.#stores;
+    if (stores === undefined) return;
+    return stores.length === 1 ? stores[0] : Promise.all(stores).then(() => {});
   }
 
   /** Makes the message independent of the read buffer. Whoever keeps it calls this first. */

@@ -45,6 +45,11 @@ export class Retained {
     return forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(message.topic.name, packet));
   }
 
+  /** Takes over a message that was stored before the process started, unless its topic has a newer one. */
+  restore(message: Message): void {
+    if (!message.expired && this.#tree.get(message.topic.name) === undefined) this.#keep(message);
+  }
+
   /** The retained messages that match a filter, from the hooks if any of them remembers, otherwise our own. */
   match(topicFilter: string): MaybePromise<RetainedMatch[]> {
     const own = this.#tree.match(topicFilter);

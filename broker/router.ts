@@ -130,7 +130,9 @@ export class Router {
         })),
       () => {
         if (packet === original) return message;
-        return Message.from(this.#context.topics.named(packet.topic), packet, message.publisherId);
+        return Message.from(this.#context.topics.named(packet.topic), packet, message.publisherId, {
+          original: message,
+        });
       },
     );
   }

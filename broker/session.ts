@@ -4,9 +4,10 @@ import { ReasonCode } from "../codec/reason_code.ts";
 import { Backlog } from "./backlog.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import type { Client } from "./client.ts";
-import type { ClientInfo, DropReason } from "./hooks.ts";
-import type { MaybePromise } from "./maybe_promise.ts";
+import type { ClientInfo, DropReason, RestoredSession, StoredMessage, StoredOutgoing } from "./hooks.ts";
+import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
+import type { Slab } from "./slab.ts";
 import type { Timer } from "./timer_wheel.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
 import type { Delivery, Subscriber, Subscription } from "./topics/subscription_tree.ts";
@@ -26,6 +27,10 @@ export interface OutgoingMessage {
   packetId: number;
   /** Whether the client has answered a QoS 2 message with PUBREC: it is ours no more, only the handshake goes on. */
   released: boolean;
+  /** Under which number it is stored; 0 if it is not. */
+  readonly id: number;
+  /** Whether it must not be sent before it is stored. */
+  storing: boolean;
 }
 
 // What most clients never have is not worth a map of its own.
@@ -40,8 +45,12 @@ export class Session implements Subscriber {
   info: ClientInfo;
   /** How long the session outlives its connection, in seconds. */
   expiryInterval = 0;
+  /** The connection that the session belongs to, from the moment that it has been admitted. */
+  owner: Client | undefined = undefined;
   /** The client while it is connected and has been sent its CONNACK. */
   client: Client | undefined = undefined;
+  /** Whether any client has been told of the session, or may have been. */
+  established = false;
   /** Published when the connection ends without a DISCONNECT. */
   will: Will | undefined = undefined;
   willTimer: Timer | undefined = undefined;
@@ -54,6 +63,7 @@ export class Session implements Subscriber {
   /** Missing while nothing waits. */
   #backlog: Backlog | undefined = undefined;
   #lastPacketId = 0;
+  #isStored = false;
 
   constructor(info: ClientInfo, context: BrokerContext) {
     this.clientId = info.clientId;
@@ -61,9 +71,77 @@ export class Session implements Subscriber {
     this.#context = context;
   }
 
+  /** Whether the session is to survive the process. */
+  get durable(): boolean {
+    return this.expiryInterval > 0 && this.#context.storage.enabled;
+  }
+
+  /** Has the session stored as it is now, or forgotten if it is to end with its connection. */
+  store(): MaybePromise<void> {
+    const { storage } = this.#context;
+    if (!storage.enabled) return;
+    if (this.expiryInterval === 0) return this.#isStored ? this.#unstore() : undefined;
+    this.#isStored = true;
+    return storage.storeSession({
+      clientId: this.clientId,
+      protocolLevel: this.info.protocolLevel,
+      username: this.info.username,
+      expiryInterval: this.expiryInterval,
+      disconnectedAt: this.owner === undefined ? Date.now() : undefined,
+      will: this.will,
+    });
+  }
+
+  /** Takes over what was stored of the session before the process started. */
+  restore(stored: RestoredSession, messageOf: (stored: StoredMessage) => Message): void {
+    const { subscriptions } = this.#context;
+    this.expiryInterval = stored.expiryInterval;
+    this.will = stored.will;
+    this.established = true;
+    this.#isStored = true;
+    for (const subscription of stored.subscriptions) this.subscribe({ ...subscription, subscriber: this });
+    for (const packetId of stored.received) this.received.set(packetId, ReasonCode.Success);
+    for (const { id, message, qos, retain, identifiers, shareFilter, packetId, released } of stored.outgoing) {
+      this.#context.storage.skipOutgoingIds(id);
+      const group = shareFilter === undefined ? undefined : subscriptions.group(shareFilter);
+      const common = { message: messageOf(message), qos, retain, identifiers, group, packetId, released };
+      const outgoing: OutgoingMessage = { ...common, id, storing: false };
+      if (packetId === 0) (this.#backlog ??= new Backlog()).enqueue(outgoing);
+      else this.#addInflight(outgoing);
+    }
+  }
+
   /** By their topic filters. */
   get subscriptions(): ReadonlyMap<string, Subscription> {
     return this.#subscriptions;
+  }
+
+  /** Has subscriptions stored that were made. */
+  storeSubscriptions(subscriptions: readonly Subscription[]): MaybePromise<void> {
+    if (!this.durable || subscriptions.length === 0) return;
+    return this.#context.storage.storeSubscriptions(
+      this.clientId,
+      subscriptions.map(({ topicFilter, qos, noLocal, retainAsPublished, identifiers }) => (
+        { topicFilter, qos, noLocal, retainAsPublished, identifiers }
+      )),
+    );
+  }
+
+  /** Has subscriptions forgotten that were given up. */
+  removeSubscriptions(topicFilters: string[]): MaybePromise<void> {
+    if (this.durable && topicFilters.length > 0) {
+      return this.#context.storage.removeSubscriptions(this.clientId, topicFilters);
+    }
+  }
+
+  /** Has a packet identifier stored that the client has sent a QoS 2 message with. */
+  storeReceived(packetId: number): MaybePromise<void> {
+    if (this.durable) return this.#context.storage.storeReceived(this.clientId, packetId);
+  }
+
+  /** Has a packet identifier forgotten that the client has released. */
+  removeReceived(packetId: number): MaybePromise<void> {
+    if (this.durable) return this.#context.storage.removeReceived(this.clientId, packetId);
   }
 
   /** Adds a subscription in place of one with the same filter [MQTT-3.8.4-3]. Returns whether there was none. */
@@ -120,8 +198,7 @@ export class Session implements Subscriber {
       client.publish(message, 0, retain, false, 0, delivery.identifiers);
       return;
     }
-    const { identifiers } = delivery;
-    const outgoing: OutgoingMessage = { message, qos, retain, identifiers, group, packetId: 0, released: false };
+    const outgoing = this.#outgoing(message, qos, retain, delivery, group);
     if (client !== undefined && this.#backlog === undefined && this.#mayPublish(client)) {
       this.#publish(client, outgoing);
     } else {
@@ -133,8 +210,7 @@ export class Session implements Subscriber {
   deliverRetained(message: Message, delivery: Delivery, current: () => boolean): void {
     const qos = message.qos < delivery.qos ? message.qos : delivery.qos;
     message.own(this.#context.slab);
-    const { identifiers } = delivery;
-    const outgoing = { message, qos, retain: true, identifiers, group: undefined, packetId: 0, released: false };
+    const outgoing = this.#outgoing(message, qos, true, delivery);
     (this.#backlog ??= new Backlog()).retained.push({ outgoing, current });
   }
 
@@ -150,7 +226,7 @@ export class Session implements Subscriber {
         return;
       }
       if (next.packetId !== 0) this.#resend(client, next);
-      else if (next.message.expired) this.#drop(next.message, "expired");
+      else if (next.message.expired) this.#expire(next);
       else if (next.qos > 0) this.#publish(client, next);
       else client.publish(next.message, 0, next.retain, false, 0, next.identifiers);
     }
@@ -159,6 +235,7 @@ export class Session implements Subscriber {
   /** The client has connected: what is unacknowledged goes out again, in the original order [MQTT-4.4.0-1]. */
   resume(client: Client): void {
     this.client = client;
+    this.established = true;
     if (this.#inflight.size > 0) {
       const { unsent } = this.#backlog ??= new Backlog();
       for (const outgoing of this.#inflight.values()) unsent.push(outgoing);
@@ -168,7 +245,7 @@ export class Session implements Subscriber {
 
   /** The connection has ended. */
   suspend(): void {
-    this.client = undefined;
+    this.client = this.owner = undefined;
     this.#backlog?.unsent.clear();
     this.#backlog?.retained.retain(({ outgoing }) => outgoing.qos > 0);
     this.#passOnShared();
@@ -180,6 +257,14 @@ export class Session implements Subscriber {
     if (!this.#forget(packetId)) return;
     if (this.client !== undefined && this.client.outstanding > 0) this.client.outstanding -= 1;
     this.drain();
+  }
+
+  /** PUBREC: the client has a QoS 2 message. The answer to it waits until that is stored: it ends all resending. */
+  release(packetId: number): MaybePromise<ReasonCode> {
+    const outgoing = this.#inflight.get(packetId);
+    if (outgoing === undefined) return ReasonCode.PacketIdentifierNotFound;
+    outgoing.released = true;
+    return then(this.#storeOutgoing(outgoing), () => ReasonCode.Success);
   }
 
   /** The session is over: whatever waited is lost, but for what another member of its group can still get. */
@@ -194,8 +279,11 @@ export class Session implements Subscriber {
     for (const outgoing of this.#backlog?.queue ?? []) {
       if (!this.#passOn(outgoing, Readiness.Offline)) this.#drop(outgoing.message, "session-ended");
     }
+    for (const outgoing of this.#inflight.values()) this.#removeOutgoing(outgoing);
+    for (const outgoing of this.#backlog?.queue ?? []) this.#removeOutgoing(outgoing);
     this.#inflight = nothingInflight;
     this.#backlog = undefined;
+    if (this.#isStored) this.#context.storage.inBackground(this.#unstore());
   }
 
   #mayPublish(client: Client): boolean {
@@ -203,32 +291,90 @@ export class Session implements Subscriber {
   }
 
   #publish(client: Client, outgoing: OutgoingMessage): void {
-    const { message, qos, retain, identifiers } = outgoing;
     outgoing.packetId = this.#nextPacketId();
-    const sent = client.publish(message, qos, retain, false, outgoing.packetId, identifiers);
-    // Too large for this client: it counts as delivered [MQTT-3.1.2-25].
-    if (!sent) return;
-    message.own(this.#context.slab);
+    this.#addInflight(outgoing);
+    client.outstanding += 1;
+    const stored = this.#storeOutgoing(outgoing);
+    if (outgoing.qos === 1 || !isPromise(stored)) return this.#send(client, outgoing, false);
+    // A client that may have got it at QoS 2 must get it with the same packet identifier after a crash, or it has two.
+    outgoing.storing = true;
+    stored.then(() => {
+      outgoing.storing = false;
+      const stillWaits = this.#inflight.get(outgoing.packetId) === outgoing;
+      if (stillWaits && this.client !== undefined) this.#send(this.client, outgoing, false);
+    }, () => this.#discard(outgoing));
+  }
+
+  /** Sends a message that is in flight, unless it is too large for this client: then it counts as delivered [MQTT-3.1.2-25]. */
+  #send(client: Client, outgoing: OutgoingMessage, dup: boolean): void {
+    const { message, qos, retain, identifiers, packetId } = outgoing;
+    if (client.publish(message, qos, retain, dup, packetId, identifiers)) return message.own(this.#context.slab);
+    this.#forget(packetId);
+    client.outstanding -= 1;
+  }
+
+  /** A message that could not be stored: its publisher is told, and publishes it again. */
+  #discard(outgoing: OutgoingMessage): void {
+    outgoing.storing = false;
+    if (this.#inflight.get(outgoing.packetId) === outgoing) this.acknowledge(outgoing.packetId);
+    else this.#backlog?.retainQueued((queued) => queued !== outgoing);
+    this.#drop(outgoing.message, "not-stored");
+  }
+
+  #addInflight(outgoing: OutgoingMessage): void {
     if (this.#inflight === nothingInflight) this.#inflight = new Map();
     (this.#inflight as Map<number, OutgoingMessage>).set(outgoing.packetId, outgoing);
-    client.outstanding += 1;
+  }
+
+  #outgoing(message: Message, qos: Qos, retain: boolean, delivery: Delivery, group?: SharedGroup): OutgoingMessage {
+    const id = qos > 0 && this.durable ? this.#context.storage.nextOutgoingId() : 0;
+    return {
+      message,
+      qos,
+      retain,
+      identifiers: delivery.identifiers,
+      group,
+      packetId: 0,
+      released: false,
+      id,
+      storing: false,
+    };
+  }
+
+  /** Has a message stored, as it is on its way now, if the session is durable. Its acknowledgement waits for that. */
+  #storeOutgoing(outgoing: OutgoingMessage): MaybePromise<void> {
+    if (outgoing.id === 0) return;
+    const { storage, slab } = this.#context;
+    const stored = storage.storeOutgoing(this.clientId, toStored(outgoing, slab));
+    outgoing.message.waitFor(stored);
+    return stored;
+  }
+
+  #removeOutgoing(outgoing: OutgoingMessage): void {
+    if (outgoing.id === 0) return;
+    const { storage, slab } = this.#context;
+    storage.inBackground(storage.removeOutgoing(this.clientId, toStored(outgoing, slab)));
+  }
+
+  #unstore(): MaybePromise<void> {
+    this.#isStored = false;
+    return this.#context.storage.removeSession(this.clientId);
   }
 
   #resend(client: Client, outgoing: OutgoingMessage): void {
-    const { message, qos, retain, identifiers, packetId, released } = outgoing;
+    const { packetId, released, storing } = outgoing;
     // It may have been acknowledged meanwhile, late.
     if (this.#inflight.get(packetId) !== outgoing) return;
-    if (released) {
-      client.acknowledge("pubrel", packetId, ReasonCode.Success);
-    } else if (!client.publish(message, qos, retain, true, packetId, identifiers)) {
-      this.#forget(packetId);
-      return;
-    }
     client.outstanding += 1;
+    if (released) client.acknowledge("pubrel", packetId, ReasonCode.Success);
+    else if (!storing) this.#send(client, outgoing, true);
   }
 
   #forget(packetId: number): boolean {
-    return this.#inflight.size > 0 && (this.#inflight as Map<number, OutgoingMessage>).delete(packetId);
+    const outgoing = this.#inflight.get(packetId);
+    if (outgoing === undefined) return false;
+    this.#removeOutgoing(outgoing);
+    return (this.#inflight as Map<number, OutgoingMessage>).delete(packetId);
   }
 
   #nextPacketId(): number {
@@ -247,13 +393,22 @@ export class Session implements Subscriber {
       backlog.queue.length >= limits.queueMessages || backlog.queueBytes + message.size > limits.queueBytes;
     if (isFull()) {
       for (const expired of backlog.retainQueued((queued) => !queued.message.expired)) {
-        this.#drop(expired.message, "expired");
+        this.#expire(expired);
       }
     }
     if (queuePolicy === "drop-oldest") {
-      while (isFull() && backlog.queue.length > 0) this.#drop(backlog.dequeue()!.message, "queue-full");
+      while (isFull() && backlog.queue.length > 0) {
+        const oldest = backlog.dequeue()!;
+        this.#removeOutgoing(oldest);
+        this.#drop(oldest.message, "queue-full");
+      }
     }
-    if (!isFull()) return backlog.enqueue(outgoing);
+    if (!isFull()) {
+      backlog.enqueue(outgoing);
+      const stored = this.#storeOutgoing(outgoing);
+      if (isPromise(stored)) stored.catch(() => this.#discard(outgoing));
+      return;
+    }
     this.#drop(message, "queue-full");
     if (queuePolicy === "disconnect") this.client?.disconnect(ReasonCode.QuotaExceeded, "too many messages wait");
   }
@@ -263,7 +418,8 @@ export class Session implements Subscriber {
     for (const [packetId, outgoing] of this.#inflight) {
       if (outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Busy)) this.#forget(packetId);
     }
-    this.#backlog?.retainQueued((outgoing) => !this.#passOn(outgoing, Readiness.Busy));
+    const passedOn = this.#backlog?.retainQueued((outgoing) => !this.#passOn(outgoing, Readiness.Busy));
+    for (const outgoing of passedOn ?? []) this.#removeOutgoing(outgoing);
   }
 
   /** Gives a message to another member of its group that is at least as ready as `least`. */
@@ -275,7 +431,16 @@ export class Session implements Subscriber {
     return true;
   }
 
+  #expire(outgoing: OutgoingMessage): void {
+    this.#removeOutgoing(outgoing);
+    this.#drop(outgoing.message, "expired");
+  }
+
   #drop(message: Message, reason: DropReason): void {
     this.#context.dropped(this.clientId, message, reason);
   }
+}
+
+function toStored({ message, group, ...outgoing }: OutgoingMessage, slab: Slab): StoredOutgoing {
+  return { ...outgoing, message: message.toStored(slab), shareFilter: group?.topicFilter };
 }

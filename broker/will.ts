@@ -15,8 +15,9 @@ export function publishWill(session: Session, context: BrokerContext): void {
       then(askHooks(will, session, context), (packet) => {
         const message = Message.from(context.topics.named(packet.topic), packet, clientId);
         // Not one after the other: what the client's next connection publishes comes after it, however long storing takes.
-        void context.router.route(message);
-        if (message.retain) return context.retained.store(message);
+        const routed = context.router.route(message);
+        const stored = message.retain ? context.retained.store(message) : undefined;
+        return Promise.all([then(routed, () => message.stored), stored]).then(() => {});
       }),
     (error) => context.logger.error("the will of {clientId} failed: {error}", { clientId, error }),
   );

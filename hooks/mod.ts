@@ -18,3 +18,5 @@ export { rateLimitHook } from "./rate_limit.ts";
 export type { RateLimitCounters, RateLimitHook, RateLimitOptions } from "./rate_limit.ts";
 export { sysHook } from "./sys.ts";
 export type { BrokerMetrics, LoadAverages, SysHook, SysLoad, SysMetrics, SysOptions } from "./sys.ts";
+export { sqliteHook } from "./sqlite.ts";
+export type { SqliteHook, SqliteOptions } from "./sqlite.ts";

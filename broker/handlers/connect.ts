@@ -7,7 +7,7 @@ import { ReasonCode } from "../../codec/reason_code.ts";
 import { encodeUtf8 } from "../../codec/utf8.ts";
 import type { Client } from "../client.ts";
 import type { AuthStep, ClientInfo, Hook } from "../hooks.ts";
-import { forEachInTurn, type MaybePromise, then } from "../maybe_promise.ts";
+import { forEachInTurn, type MaybePromise, recover, then } from "../maybe_promise.ts";
 import { NEVER_EXPIRES } from "../session.ts";
 import { beginAuthentication } from "./auth.ts";
 import { isReserved } from "./publish.ts";
@@ -32,25 +32,41 @@ export function handleConnect(client: Client, packet: ConnectPacket): MaybePromi
 
 /** The client is who it should be: gives it its session and tells it so. */
 export function admit(client: Client, packet: ConnectPacket, authenticated?: AuthStep): MaybePromise<void> {
-  const { context, info, level } = client;
-  const { limits, hooks, sessions } = context;
+  const { context, level } = client;
+  const { limits, sessions } = context;
   const requestedExpiry = sessionExpiry(packet);
-  const { session, present } = sessions.open(info);
+  const { session, present } = sessions.open(client);
   session.expiryInterval = Math.min(requestedExpiry, context.options.maximumSessionExpiry);
   client.session = session;
   client.sendQuota = Math.min(packet.properties?.receiveMaximum ?? 0xffff, limits.inflight);
   client.topicAliasMaximum = packet.properties?.topicAliasMaximum ?? 0;
   client.wantsProblemInformation = packet.properties?.requestProblemInformation ?? true;
   client.authenticationMethod = packet.properties?.authenticationMethod;
-  client.send({
-    type: "connack",
-    sessionPresent: present,
-    reasonCode: ReasonCode.Success,
-    properties: level === 5 ? connackProperties(client, packet, requestedExpiry, authenticated) : undefined,
-  });
-  // It does not accept a packet of that size: it never was connected.
-  if (client.state === "closed") return sessions.release(session);
+  const properties = level === 5 ? connackProperties(client, packet, requestedExpiry, authenticated) : undefined;
   session.will = packet.will;
+  return recover(
+    () => then(session.store(), () => welcome(client, present, properties)),
+    (error) => {
+      session.will = undefined;
+      if (session.owner === client) sessions.release(session);
+      throw error;
+    },
+  );
+}
+
+/** The session is stored, if it is to be: tells the client, and goes on where they were. */
+function welcome(client: Client, present: boolean, properties: ConnackProperties | undefined): MaybePromise<void> {
+  const { context, info, session } = client;
+  const { hooks, sessions } = context;
+  if (client.state !== "closed") {
+    client.send({ type: "connack", sessionPresent: present, reasonCode: ReasonCode.Success, properties });
+  }
+  // It has gone meanwhile, or does not accept a packet of that size: it never was connected.
+  if (client.state === "closed") {
+    session.will = undefined;
+    if (session.owner === client) sessions.release(session);
+    return;
+  }
   client.state = "connected";
   client.stopWaiting();
   watchKeepAlive(client);

@@ -128,8 +128,10 @@ function accept(client: Client, message: Message, qos: Qos, packetId: number): M
     if (isPromise(stored)) stored.catch((error) => logNotStored(client, error));
     return isPromise(routed) ? routed.then(() => {}) : undefined;
   }
-  const outcome = isPromise(stored) || isPromise(routed)
-    ? Promise.all([routed, stored]).then(([matched]) => reasonFor(matched))
+  const received = qos === 2 ? client.session.storeReceived(packetId) : undefined;
+  const outcome = isPromise(stored) || isPromise(routed) || isPromise(received) || isPromise(message.stored)
+    ? Promise.all([then(routed, (matched) => then(message.stored, () => matched)), stored, received])
+      .then(([matched]) => reasonFor(matched))
     : reasonFor(routed);
   if (qos === 2) remember(client, packetId, outcome);
   const added = client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, outcome);

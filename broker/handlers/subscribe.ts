@@ -98,17 +98,20 @@ function subscribe(client: Client, packet: SubscribePacket, { granted, refusal }
     subscribed.push({ subscription, wantsRetained: retainHandling === 0 || (retainHandling === 1 && isNew) });
     return subscription.qos;
   });
-  client.send({
-    type: "suback",
-    packetId: packet.packetId,
-    // Before MQTT 5 there is one word for all failures.
-    reasonCodes: level === 5 ? reasonCodes : reasonCodes.map((code) => Math.min(code, ReasonCode.UnspecifiedError)),
-    properties: granted.length === 0 ? { reasonString: refusal.message } : undefined,
-  });
-  return forEachInTurn(subscribed, ({ subscription, wantsRetained }) => {
-    // A shared subscription is sent no retained messages (MQTT 5.0 section 4.8.2).
-    if (!wantsRetained || parseSharedFilter(subscription.topicFilter) !== undefined) return;
-    return context.router.deliverRetained(session, subscription);
+  return then(session.storeSubscriptions(subscribed.map(({ subscription }) => subscription)), () => {
+    if (client.state !== "connected") return;
+    client.send({
+      type: "suback",
+      packetId: packet.packetId,
+      // Before MQTT 5 there is one word for all failures.
+      reasonCodes: level === 5 ? reasonCodes : reasonCodes.map((code) => Math.min(code, ReasonCode.UnspecifiedError)),
+      properties: granted.length === 0 ? { reasonString: refusal.message } : undefined,
+    });
+    return forEachInTurn(subscribed, ({ subscription, wantsRetained }) => {
+      // A shared subscription is sent no retained messages (MQTT 5.0 section 4.8.2).
+      if (!wantsRetained || parseSharedFilter(subscription.topicFilter) !== undefined) return;
+      return context.router.deliverRetained(session, subscription);
+    });
   });
 }
 

@@ -20,6 +20,8 @@ export function handleUnsubscribe(client: Client, packet: UnsubscribePacket): Ma
     const reasonCodes = packet.topicFilters.map((topicFilter) =>
       session.unsubscribe(topicFilter) ? ReasonCode.Success : ReasonCode.NoSubscriptionExisted
     );
-    client.send({ type: "unsuback", packetId: packet.packetId, reasonCodes });
+    return then(session.removeSubscriptions(packet.topicFilters), () => {
+      if (client.state === "connected") client.send({ type: "unsuback", packetId: packet.packetId, reasonCodes });
+    });
   });
 }

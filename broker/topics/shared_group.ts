@@ -18,8 +18,14 @@ export type Readiness = (typeof Readiness)[keyof typeof Readiness];
  * can take it best.
  */
 export class SharedGroup {
+  /** The filter that its members subscribe to, with `$share/…`. */
+  readonly topicFilter: string;
   #members: Subscription[] = [];
   #next = 0;
+
+  constructor(topicFilter: string) {
+    this.topicFilter = topicFilter;
+  }
 
   get size(): number {
     return this.#members.length;

@@ -105,6 +105,14 @@ export class SubscriptionTree {
     return true;
   }
 
+  /** The group of a shared subscription's filter, while it has members. */
+  group(filter: string): SharedGroup | undefined {
+    const { shareName, topicFilter } = split(filter);
+    let node: Node | undefined = this.#root;
+    for (const level of topicFilter.split("/")) node = node?.children.get(level);
+    return shareName === undefined ? undefined : node?.groups.get(shareName);
+  }
+
   /** Who gets a message on this topic. */
   match(topicName: string): Matches {
     const found: Node[] = [];
@@ -135,7 +143,7 @@ function addPlain(node: Node, subscription: Subscription): boolean {
 
 function addShared(node: Node, shareName: string, subscription: Subscription): boolean {
   let group = node.groups.get(shareName);
-  if (group === undefined) node.groups.set(shareName, group = new SharedGroup());
+  if (group === undefined) node.groups.set(shareName, group = new SharedGroup(subscription.topicFilter));
   return group.add(subscription);
 }
 

@@ -16,7 +16,7 @@ function member(clientId: string, readiness: Readiness = Readiness.Ready, qos: Q
 }
 
 function groupOf(...members: Subscription[]): SharedGroup {
-  const group = new SharedGroup();
+  const group = new SharedGroup("$share/group/#");
   for (const member of members) group.add(member);
   return group;
 }
@@ -39,7 +39,7 @@ Deno.test("whoever joins and leaves between turns, nobody who stays is passed ov
     fc.property(fc.array(fc.oneof(fc.constant("next"), fc.constantFrom(...names)), { maxLength: 60 }), (steps) => {
       const members = new Map(names.map((name) => [name, member(name)]));
       const inside = new Map<string, number>();
-      const group = new SharedGroup();
+      const group = new SharedGroup("$share/group/#");
       for (const step of steps) {
         if (step !== "next") {
           // Joins, or leaves.

@@ -1,0 +1,151 @@
+import type { Hook, StoredSession } from "../broker/hooks.ts";
+import { MessageTable } from "./sqlite/message_table.ts";
+import type { Operation } from "./sqlite/operations.ts";
+import { outgoingFlags, Restorer, subscriptionOptions, toFrame, toJson, willToFrame } from "./sqlite/rows.ts";
+import { Writer } from "./sqlite/writer.ts";
+
+/** Options of {@linkcode sqliteHook}. */
+export interface SqliteOptions {
+  /** The database's file, e.g. `"./hookmq.db"`; it is made if it is not there. Two more files lie next to it while it is in use. */
+  path: string;
+  /** How large the file may become, in bytes; past it messages are refused as on a full disk. Default: no limit. */
+  maximumSize?: number;
+}
+
+/** A hook that keeps sessions and retained messages in a file. */
+export interface SqliteHook extends Hook {
+  /** Whether the file can be written at the moment, and why not. */
+  health(): { ok: boolean; reason?: string };
+}
+
+/**
+ * Keeps sessions that outlive their connection, their messages, and retained messages in an SQLite database, so that they
+ * survive the process: what has been acknowledged is on disk. QoS 0 messages and sessions that end with their connection
+ * never wait for the disk.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { sqliteHook } from "@hookmq/broker/hooks";
+ *
+ * const path = await Deno.makeTempFile({ suffix: ".db" });
+ * await using broker = new Broker();
+ * await broker.use(sqliteHook({ path }));
+ * ```
+ *
+ * `broker.use` rejects if the database is used by another process, is damaged, or was written by a newer version.
+ */
+export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
+  let writer: Writer;
+  const messages = new MessageTable();
+  /** Where a message on its way stands in the batch that is being collected, so that it can be taken back from there. */
+  let collected = new Map<number, number>();
+  let collectedBatch: unknown;
+
+  /** Adds changes that somebody waits for, unless nothing can be written at the moment. */
+  const add = (...operations: Operation[]): Promise<void> => {
+    for (const operation of operations) writer.current.add(operation);
+    return writer.written();
+  };
+  const refusing = () => Promise.reject(writer.refusal());
+  const positions = () => {
+    if (collectedBatch !== writer.current) {
+      collectedBatch = writer.current;
+      collected = new Map();
+    }
+    return collected;
+  };
+
+  return {
+    id: "sqlite",
+    async init(context) {
+      writer = await Writer.open(path, maximumSize, context.logger, (operations) => messages.refused(operations));
+      const restorer = new Restorer(context, messages);
+      for await (const chunk of writer.load()) restorer.restore(chunk);
+    },
+    stop: () => writer.close(),
+    health: () => writer.failure === undefined ? { ok: true } : { ok: false, reason: `${path}: ${writer.failure}` },
+
+    storeSession(
+      { clientId, protocolLevel, username, expiryInterval, disconnectedAt, will }: StoredSession,
+    ) {
+      if (writer.refuses) return refusing();
+      const frame = will === undefined ? null : writer.current.slice(willToFrame(will));
+      const willDelay = will?.properties?.willDelayInterval ?? 0;
+      return add([
+        "session",
+        clientId,
+        protocolLevel,
+        username ?? null,
+        expiryInterval,
+        disconnectedAt ?? null,
+        frame,
+        willDelay,
+      ]);
+    },
+    removeSession: (clientId) => add(["removeSession", clientId]),
+
+    storeSubscriptions(clientId, subscriptions) {
+      if (writer.refuses) return refusing();
+      return add(...subscriptions.map((subscription): Operation => [
+        "subscription",
+        clientId,
+        subscription.topicFilter,
+        subscriptionOptions(subscription),
+        toJson(subscription.identifiers),
+      ]));
+    },
+    removeSubscriptions: (clientId, topicFilters) =>
+      add(...topicFilters.map((topicFilter): Operation => ["removeSubscription", clientId, topicFilter])),
+
+    storeOutgoing(clientId, outgoing) {
+      const { id, message, packetId, identifiers, shareFilter } = outgoing;
+      const position = positions().get(id);
+      const isKnown = messages.holds(id);
+      if (isKnown && position === undefined) return add(["updateOutgoing", id, outgoingFlags(outgoing), packetId]);
+      if (!isKnown && writer.refuses) return refusing();
+      const { current } = writer;
+      const messageId = messages.take(
+        id,
+        message,
+        current,
+        (messageId) => current.add(["message", messageId, message.receivedAt, current.slice(toFrame(message.packet))]),
+      );
+      const operation: Operation = [
+        "outgoing",
+        id,
+        clientId,
+        messageId,
+        outgoingFlags(outgoing),
+        packetId,
+        toJson(identifiers),
+        shareFilter ?? null,
+      ];
+      if (position !== undefined) current.operations[position] = operation;
+      else positions().set(id, current.add(operation));
+      return writer.written();
+    },
+    removeOutgoing(_clientId, { id }) {
+      if (!messages.holds(id)) return;
+      const { current } = writer;
+      const position = positions().get(id);
+      positions().delete(id);
+      // What is not written yet need not be: an online client has often acknowledged by then.
+      if (position !== undefined) current.operations[position] = undefined;
+      else current.add(["removeOutgoing", id]);
+      messages.release(id, current);
+      return writer.written();
+    },
+
+    storeReceived: (clientId, packetId) => writer.refuses ? refusing() : add(["received", clientId, packetId]),
+    removeReceived: (clientId, packetId) => add(["removeReceived", clientId, packetId]),
+
+    storeRetained(topic, packet) {
+      // They describe this process, and are made anew by the next one.
+      if (topic.startsWith("$SYS/")) return;
+      if (writer.refuses) return refusing();
+      if (packet.payload.length === 0) return add(["removeRetained", topic]);
+      return add(["retained", topic, Date.now(), writer.current.slice(toFrame(packet))]);
+    },
+  };
+}

@@ -1,0 +1,81 @@
+import type { StoredMessage } from "../../broker/hooks.ts";
+import type { Operation } from "./operations.ts";
+
+/** Where changes are collected; see `Writer.current`. */
+interface Collector {
+  readonly operations: (Operation | undefined)[];
+  add(operation: Operation): number;
+}
+
+interface Entry {
+  readonly id: number;
+  readonly message: StoredMessage;
+  /** How many sessions it is on its way to. */
+  references: number;
+  /** The batch that it was added to, and where it stands there. */
+  readonly collector: Collector | undefined;
+  readonly position: number;
+}
+
+/** Which messages are in the database: each once, for as long as it is on its way to a session. */
+export class MessageTable {
+  readonly #byMessage = new Map<StoredMessage, Entry>();
+  readonly #byOutgoing = new Map<number, Entry>();
+  #lastId = 0;
+
+  /** Whether a message on its way is stored under this number. */
+  holds(outgoingId: number): boolean {
+    return this.#byOutgoing.has(outgoingId);
+  }
+
+  /** The number of a message; one that is not stored yet is added by `add`. */
+  take(outgoingId: number, message: StoredMessage, collector: Collector, add: (id: number) => number): number {
+    const known = this.#byOutgoing.get(outgoingId) ?? this.#byMessage.get(message);
+    if (known !== undefined) {
+      if (!this.#byOutgoing.has(outgoingId)) known.references += 1;
+      this.#byOutgoing.set(outgoingId, known);
+      return known.id;
+    }
+    const id = ++this.#lastId;
+    const entry = { id, message, references: 1, collector, position: add(id) };
+    this.#byMessage.set(message, entry);
+    this.#byOutgoing.set(outgoingId, entry);
+    return id;
+  }
+
+  /** A message is not on its way any more; the last time its bytes go as well. */
+  release(outgoingId: number, collector: Collector): void {
+    const entry = this.#byOutgoing.get(outgoingId)!;
+    if (!this.#forget(outgoingId, entry)) return;
+    if (entry.collector === collector) collector.operations[entry.position] = undefined;
+    else collector.add(["removeMessage", entry.id]);
+  }
+
+  /** These changes were not made. */
+  refused(operations: readonly (Operation | undefined)[]): void {
+    for (const operation of operations) {
+      if (operation?.[0] !== "outgoing") continue;
+      const entry = this.#byOutgoing.get(operation[1]);
+      if (entry !== undefined) this.#forget(operation[1], entry);
+    }
+  }
+
+  /** A message on its way that was stored before the process started. */
+  restore(outgoingId: number, messageId: number, message: StoredMessage): void {
+    this.#lastId = Math.max(this.#lastId, messageId);
+    const entry = this.#byMessage.get(message) ??
+      { id: messageId, message, references: 0, collector: undefined, position: 0 };
+    entry.references += 1;
+    this.#byMessage.set(message, entry);
+    this.#byOutgoing.set(outgoingId, entry);
+  }
+
+  /** Returns whether that was the last reference. */
+  #forget(outgoingId: number, entry: Entry): boolean {
+    this.#byOutgoing.delete(outgoingId);
+    entry.references -= 1;
+    if (entry.references > 0) return false;
+    this.#byMessage.delete(entry.message);
+    return true;
+  }
+}

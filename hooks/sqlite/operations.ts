@@ -1,0 +1,79 @@
+/** A piece of the bytes that go with a batch: where it begins, and how long it is. */
+export type Slice = readonly [offset: number, length: number];
+
+/** One change of what is stored. Numbers and texts only, so that a batch of thousands is cheap to hand to the worker. */
+export type Operation =
+  | readonly [
+    "session",
+    clientId: string,
+    protocolLevel: number,
+    username: string | null,
+    expiryInterval: number,
+    disconnectedAt: number | null,
+    will: Slice | null,
+    willDelay: number,
+  ]
+  | readonly ["removeSession", clientId: string]
+  | readonly ["subscription", clientId: string, topicFilter: string, options: number, identifiers: string | null]
+  | readonly ["removeSubscription", clientId: string, topicFilter: string]
+  | readonly ["message", id: number, receivedAt: number, frame: Slice]
+  | readonly ["removeMessage", id: number]
+  | readonly [
+    "outgoing",
+    id: number,
+    clientId: string,
+    messageId: number,
+    flags: number,
+    packetId: number,
+    identifiers: string | null,
+    shareFilter: string | null,
+  ]
+  | readonly ["updateOutgoing", id: number, flags: number, packetId: number]
+  | readonly ["removeOutgoing", id: number]
+  | readonly ["received", clientId: string, packetId: number]
+  | readonly ["removeReceived", clientId: string, packetId: number]
+  | readonly ["retained", topic: string, receivedAt: number, frame: Slice]
+  | readonly ["removeRetained", topic: string];
+
+/** What the hook asks its worker. */
+export type Request =
+  | { readonly type: "open"; readonly path: string; readonly maximumSize: number | undefined }
+  | { readonly type: "load" }
+  | { readonly type: "apply"; readonly operations: readonly Operation[]; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly type: "close" };
+
+/** What the worker answers; every request has one answer, in their order. */
+export type Response =
+  | { readonly type: "done" }
+  | { readonly type: "chunk"; readonly chunk: LoadedChunk }
+  | { readonly type: "failed"; readonly message: string };
+
+/** A part of what is stored, as it is read back at the start; messages come before the sessions that they are for. */
+export interface LoadedChunk {
+  readonly messages: readonly { id: number; receivedAt: number; frame: Uint8Array }[];
+  readonly retained: readonly { receivedAt: number; frame: Uint8Array }[];
+  readonly sessions: readonly LoadedSession[];
+  /** Whether nothing follows. */
+  readonly last: boolean;
+}
+
+/** A session as it is read back. */
+export interface LoadedSession {
+  readonly clientId: string;
+  readonly protocolLevel: number;
+  readonly username: string | null;
+  readonly expiryInterval: number;
+  readonly disconnectedAt: number | null;
+  readonly will: Uint8Array | null;
+  readonly willDelay: number;
+  readonly subscriptions: readonly { topicFilter: string; options: number; identifiers: string | null }[];
+  readonly outgoing: readonly {
+    id: number;
+    messageId: number;
+    flags: number;
+    packetId: number;
+    identifiers: string | null;
+    shareFilter: string | null;
+  }[];
+  readonly received: readonly number[];
+}

@@ -1,0 +1,103 @@
+import type {
+  HookContext,
+  RestoredSession,
+  StoredMessage,
+  StoredOutgoing,
+  StoredSubscription,
+} from "../../broker/hooks.ts";
+import { decode, encode, type ProtocolLevel, type PublishPacket, type Qos, type Will } from "../../codec/mod.ts";
+import type { MessageTable } from "./message_table.ts";
+import type { LoadedChunk, LoadedSession } from "./operations.ts";
+
+/** A message as it is stored: an MQTT 5 PUBLISH. Its packet identifier means nothing. */
+export function toFrame(packet: PublishPacket): Uint8Array {
+  return encode({ ...packet, packetId: 1 }, 5);
+}
+
+/** A will as it is stored; its delay is a column of its own. */
+export function willToFrame({ topic, payload, qos, retain, properties }: Will): Uint8Array {
+  const { willDelayInterval: _delay, ...rest } = properties ?? {};
+  return toFrame({ type: "publish", topic, payload, qos, retain, dup: false, properties: rest });
+}
+
+/** The options of a subscription in one number: QoS, no local, retain as published. */
+export function subscriptionOptions({ qos, noLocal, retainAsPublished }: StoredSubscription): number {
+  return qos | (noLocal ? 4 : 0) | (retainAsPublished ? 8 : 0);
+}
+
+/** QoS, retain flag and release of a message on its way, in one number. */
+export function outgoingFlags({ qos, retain, released }: StoredOutgoing): number {
+  return qos | (retain ? 4 : 0) | (released ? 8 : 0);
+}
+
+/** Subscription identifiers as they are stored. */
+export function toJson(identifiers: readonly number[] | undefined): string | null {
+  return identifiers === undefined ? null : JSON.stringify(identifiers);
+}
+
+/** Gives the broker back what a part of the database holds. Messages are remembered for the sessions that follow. */
+export class Restorer {
+  readonly #context: HookContext;
+  readonly #table: MessageTable;
+  readonly #messages = new Map<number, StoredMessage>();
+
+  constructor(context: HookContext, table: MessageTable) {
+    this.#context = context;
+    this.#table = table;
+  }
+
+  restore({ messages, retained, sessions }: LoadedChunk): void {
+    for (const { id, receivedAt, frame } of messages) {
+      this.#messages.set(id, { packet: fromFrame(frame), receivedAt });
+    }
+    for (const { receivedAt, frame } of retained) this.#context.restoreRetained(fromFrame(frame), receivedAt);
+    for (const session of sessions) this.#context.restoreSession(this.#toSession(session));
+  }
+
+  #toSession(loaded: LoadedSession): RestoredSession {
+    return {
+      clientId: loaded.clientId,
+      protocolLevel: loaded.protocolLevel as ProtocolLevel,
+      username: loaded.username ?? undefined,
+      expiryInterval: loaded.expiryInterval,
+      disconnectedAt: loaded.disconnectedAt ?? undefined,
+      will: loaded.will === null ? undefined : toWill(loaded.will, loaded.willDelay),
+      subscriptions: loaded.subscriptions.map(({ topicFilter, options, identifiers }) => ({
+        topicFilter,
+        qos: (options & 3) as Qos,
+        noLocal: (options & 4) !== 0,
+        retainAsPublished: (options & 8) !== 0,
+        identifiers: fromJson(identifiers),
+      })),
+      outgoing: loaded.outgoing.map(({ id, messageId, flags, packetId, identifiers, shareFilter }) => {
+        const message = this.#messages.get(messageId)!;
+        this.#table.restore(id, messageId, message);
+        return {
+          id,
+          message,
+          qos: (flags & 3) as Qos,
+          retain: (flags & 4) !== 0,
+          released: (flags & 8) !== 0,
+          packetId,
+          identifiers: fromJson(identifiers),
+          shareFilter: shareFilter ?? undefined,
+        };
+      }),
+      received: loaded.received,
+    };
+  }
+}
+
+function fromFrame(frame: Uint8Array): PublishPacket {
+  const { packetId: _meaningless, ...packet } = decode(frame, 5) as PublishPacket;
+  return packet;
+}
+
+function toWill(frame: Uint8Array, willDelayInterval: number): Will {
+  const { topic, payload, qos, retain, properties } = fromFrame(frame);
+  return { topic, payload: payload.slice(), qos, retain, properties: { ...properties, willDelayInterval } };
+}
+
+function fromJson(identifiers: string | null): readonly number[] | undefined {
+  return identifiers === null ? undefined : JSON.parse(identifiers);
+}
