@@ -186,11 +186,13 @@ export class Broker implements AsyncDisposable {
    * ```ts
    * import { Broker } from "@hookmq/broker";
    *
-   * const broker = new Broker();
+   * await using broker = new Broker();
    * const toBroker = new TransformStream<Uint8Array, Uint8Array>();
    * const toClient = new TransformStream<Uint8Array, Uint8Array>();
-   * broker.serve({ readable: toBroker.readable, writable: toClient.writable });
-   * await broker.close();
+   * const served = broker.serve({ readable: toBroker.readable, writable: toClient.writable });
+   * // A client reads from toClient.readable, writes to toBroker.writable and closes that in the end.
+   * await toBroker.writable.close();
+   * await served;
    * ```
    */
   serve(duplex: Duplex, peer: Peer = {}): Promise<void> {
@@ -347,7 +349,9 @@ export class Broker implements AsyncDisposable {
     this.#context.closing = true;
     const { connections, hooks, timers, logger } = this.#context;
     for (const listener of this.#listeners) listener.close();
-    await Promise.all([...connections].map((client) => client.shutDown()));
+    // The timers that end what does not end by itself keep no program alive; this one does, until they have.
+    const alive = setInterval(() => {}, 1000);
+    await Promise.all([...connections].map((client) => client.shutDown())).finally(() => clearInterval(alive));
     timers.clear();
     for (const hook of hooks.all.toReversed()) {
       try {

@@ -4,7 +4,7 @@ export interface Limits {
   connections: number;
   /** Connections at one time from one remote address. Default: no limit of its own. */
   connectionsPerAddress: number;
-  /** Time from the connection to the end of CONNECT and authentication, in seconds. Default 10. */
+  /** Time from the connection to the end of CONNECT and authentication, in seconds. Default 10; at most 86,400. */
   connectTimeout: number;
   /** Largest packet accepted, in bytes with its fixed header. Default 16,777,216 (16 MiB); at most 268,435,460. */
   packetSize: number;
@@ -59,6 +59,7 @@ export const defaultLimits: Readonly<Limits> = {
 
 /** The least and the most that a limit may be, where that is not 1 and infinity. */
 const ranges: Partial<Record<keyof Limits, readonly [least: number, most: number]>> = {
+  connectTimeout: [1, 86_400],
   packetSize: [64, 268_435_460],
   topicLength: [1, 65_535],
   receiveMaximum: [1, 65_535],
@@ -78,10 +79,13 @@ const ranges: Partial<Record<keyof Limits, readonly [least: number, most: number
 export function resolveLimits(changes: Partial<Limits> = {}): Limits {
   for (const [name, value] of Object.entries(changes)) {
     if (value === undefined) continue;
-    if (!(name in defaultLimits)) throw new RangeError(`limits.${name} does not exist`);
+    if (!Object.hasOwn(defaultLimits, name)) throw new RangeError(`limits.${name} does not exist`);
     const [least, most] = ranges[name as keyof Limits] ?? [1, Infinity];
-    if (typeof value !== "number" || !(value >= least && value <= most)) {
-      throw new RangeError(`limits.${name} is ${value}; it must be a number from ${least} to ${most}`);
+    const isTime = name === "connectTimeout";
+    const isOfItsKind = Number.isInteger(value) || value === Infinity || (isTime && typeof value === "number");
+    if (!(isOfItsKind && value >= least && value <= most)) {
+      const kind = isTime ? "number of seconds" : "whole number";
+      throw new RangeError(`limits.${name} is ${value}; it must be a ${kind} from ${least} to ${most}`);
     }
   }
   const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));

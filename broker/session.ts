@@ -199,11 +199,9 @@ export class Session implements Subscriber {
       return;
     }
     const outgoing = this.#outgoing(message, qos, retain, delivery, group);
-    if (client !== undefined && this.#backlog === undefined && this.#mayPublish(client)) {
-      this.#publish(client, outgoing);
-    } else {
-      this.#enqueue(outgoing);
-    }
+    const atOnce = client !== undefined && this.#backlog === undefined && this.#mayPublish(client);
+    const stored = atOnce ? this.#publish(client, outgoing) : this.#enqueue(outgoing);
+    message.waitFor(stored);
   }
 
   /** Has a retained message sent by the next `drain`, or whenever the client can take it, if it is still `current` then. */
@@ -290,12 +288,16 @@ export class Session implements Subscriber {
     return client.outstanding < client.sendQuota && !client.congested;
   }
 
-  #publish(client: Client, outgoing: OutgoingMessage): void {
+  /** Puts a message in flight. Settles when it is stored, if it is to be. */
+  #publish(client: Client, outgoing: OutgoingMessage): MaybePromise<void> {
     outgoing.packetId = this.#nextPacketId();
     this.#addInflight(outgoing);
     client.outstanding += 1;
     const stored = this.#storeOutgoing(outgoing);
-    if (outgoing.qos === 1 || !isPromise(stored)) return this.#send(client, outgoing, false);
+    if (outgoing.qos === 1 || !isPromise(stored)) {
+      this.#send(client, outgoing, false);
+      return stored;
+    }
     // A client that may have got it at QoS 2 must get it with the same packet identifier after a crash, or it has two.
     outgoing.storing = true;
     stored.then(() => {
@@ -303,6 +305,7 @@ export class Session implements Subscriber {
       const stillWaits = this.#inflight.get(outgoing.packetId) === outgoing;
       if (stillWaits && this.client !== undefined) this.#send(this.client, outgoing, false);
     }, () => this.#discard(outgoing));
+    return stored;
   }
 
   /** Sends a message that is in flight, unless it is too large for this client: then it counts as delivered [MQTT-3.1.2-25]. */
@@ -341,13 +344,11 @@ export class Session implements Subscriber {
     };
   }
 
-  /** Has a message stored, as it is on its way now, if the session is durable. Its acknowledgement waits for that. */
+  /** Has a message stored, as it is on its way now, if the session is durable. */
   #storeOutgoing(outgoing: OutgoingMessage): MaybePromise<void> {
     if (outgoing.id === 0) return;
     const { storage, slab } = this.#context;
-    const stored = storage.storeOutgoing(this.clientId, toStored(outgoing, slab));
-    outgoing.message.waitFor(stored);
-    return stored;
+    return storage.storeOutgoing(this.clientId, toStored(outgoing, slab));
   }
 
   #removeOutgoing(outgoing: OutgoingMessage): void {
@@ -384,7 +385,8 @@ export class Session implements Subscriber {
     return this.#lastPacketId;
   }
 
-  #enqueue(outgoing: OutgoingMessage): void {
+  /** Has a message wait, or drops one by the queue's policy. Settles when it is stored, if it is to be. */
+  #enqueue(outgoing: OutgoingMessage): MaybePromise<void> {
     const { limits, options: { queuePolicy } } = this.#context;
     const { message } = outgoing;
     const backlog = this.#backlog ??= new Backlog();
@@ -407,7 +409,7 @@ export class Session implements Subscriber {
       backlog.enqueue(outgoing);
       const stored = this.#storeOutgoing(outgoing);
       if (isPromise(stored)) stored.catch(() => this.#discard(outgoing));
-      return;
+      return stored;
     }
     this.#drop(message, "queue-full");
     if (queuePolicy === "disconnect") this.client?.disconnect(ReasonCode.QuotaExceeded, "too many messages wait");
