@@ -1,11 +1,12 @@
 /**
- * The command line: `serve` (also when no command is given), `pub`, `sub` and `passwd`, each in its own file in
+ * The command line: `serve` (also when no command is given), `pub`, `sub`, `passwd` and `check`, each in its own file in
  * `cli/`.
  *
  * @module
  */
 
 import { Command, CommanderError } from "commander";
+import { addCheckCommand } from "./cli/check.ts";
 import { Failure } from "./cli/failure.ts";
 import { addPasswdCommand } from "./cli/passwd.ts";
 import { addPubCommand } from "./cli/pub.ts";
@@ -45,10 +46,11 @@ export async function main(args: string[]): Promise<number> {
   addPubCommand(program);
   addSubCommand(program);
   addPasswdCommand(program);
+  addCheckCommand(program);
   try {
     const [first] = args;
     if (first !== undefined && /^\w/.test(first) && !program.commands.some((command) => command.name() === first)) {
-      program.error(`unknown command '${first}'; there are serve, pub, sub and passwd`);
+      program.error(`unknown command '${first}'; there are serve, pub, sub, passwd and check`);
     }
     await program.parseAsync(args, { from: "user" });
     return 0;

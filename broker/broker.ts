@@ -147,7 +147,7 @@ export class Broker implements AsyncDisposable {
    * @throws {Error} If the port cannot be had, or a certificate cannot be used; the message says why and what to do.
    *
    * @example TLS and WebSocket besides TCP
-   * ```ts no-run
+   * ```ts ignore
    * import { Broker } from "@hookmq/broker";
    *
    * const broker = new Broker();

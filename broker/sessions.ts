@@ -36,6 +36,8 @@ export class Sessions {
       "another connection uses this client id",
     );
     const existing = this.#sessions.get(clientId);
+    // Whoever still owns it had not been answered: there is no will to publish.
+    if (existing?.owner !== undefined) existing.will = undefined;
     if (existing !== undefined && !cleanStart && existing.established) {
       existing.owner = client;
       this.#context.timers.cancel(existing.expiryTimer);

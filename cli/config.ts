@@ -15,6 +15,7 @@ import { linesOf } from "./config/places.ts";
 import { ConfigError } from "./config/problem.ts";
 import { type Config, configSchema } from "./config/schema.ts";
 import { readYamlFile } from "./config/yaml_file.ts";
+import { Failure } from "./failure.ts";
 
 export { ConfigError };
 export type { Config, Override };
@@ -61,6 +62,22 @@ export async function loadConfig(
   ];
   if (lines.length > 0) throw new ConfigError(lines);
   return data!;
+}
+
+/**
+ * Does the same for a command, which it ends if anything is wrong.
+ *
+ * @throws {Failure} When everything that is wrong has been printed.
+ */
+export async function loadConfigOrFail(sources: ConfigSources): Promise<Config> {
+  try {
+    return await loadConfig(sources);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const line of error.lines) console.error(line);
+    // A line begins with the place of what is wrong.
+    throw new Failure("", error.lines.every((line) => line.startsWith("--")) ? 2 : 1);
+  }
 }
 
 /** With the listener that there is unless others are named, so that overrides can change it. */

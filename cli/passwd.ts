@@ -50,8 +50,8 @@ export function addPasswdCommand(program: Command): void {
 The password is asked for twice, and not shown. If the standard input is no terminal, its first line is the password.
 
 Files of mosquitto_passwd are read as well. Other users' lines and comments stay as they are. The file is replaced as a
-whole, so that nobody reads half of it; it can be read and written by its owner only, unless it was shared with its group
-and nobody else before. A running broker takes the change up by itself.
+whole, so that nobody reads half of it; only its owner can read and write it, unless it was shared with its group and
+nobody else before. A running broker takes the change up by itself.
 
 A login costs about 0.1 s of one processor, or far less with a lower --cost, which is enough for random passwords.
 

@@ -61,12 +61,12 @@ async function ask(question: string, keys: AsyncGenerator<number>): Promise<Uint
     const { value: key, done } = await keys.next();
     switch (done ? controlD : key) {
       case 0x03: // Ctrl+C
-        await print("\r\n");
+        await print("\n");
         throw new Failure("", interruptedByUser);
       case controlD:
       case 0x0a:
       case 0x0d: // Enter
-        await print("\r\n");
+        await print("\n");
         return Uint8Array.from(typed);
       case 0x08:
       case 0x7f: // Backspace

@@ -1,27 +1,6 @@
-import type { LogLevel } from "@logtape/logtape";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { Broker } from "../mod.ts";
-import { type Config, ConfigError, type ConfigSources, loadConfig, type Override } from "./config.ts";
-import { isExposed } from "./config/exposure.ts";
-import { createHooks } from "./config/hooks.ts";
-import { isGroup } from "./config/option.ts";
-import { Failure } from "./failure.ts";
 import { collect, integer } from "./option_values.ts";
-import { greeting } from "./serve/greeting.ts";
-import { configureLogging, logUncaughtErrors } from "./serve/logging.ts";
-import { reload, type Running } from "./serve/reload.ts";
-import { onReloadSignal, onTerminationSignal } from "./signals.ts";
-
-interface ServeOptions {
-  config?: string;
-  host?: string;
-  port?: number;
-  wsPort?: number;
-  user?: string[];
-  anonymous?: true;
-  memory?: true;
-  logLevel?: LogLevel;
-}
+import type { ServeOptions } from "./serve/start.ts";
 
 /** Adds the command `serve`, which runs a broker until a signal ends it; it runs when no command is given. */
 export function addServeCommand(program: Command): void {
@@ -68,90 +47,15 @@ Examples:
   hookmq serve --host 0.0.0.0 --user alice:secret --user bob:sesame
   hookmq serve --config hookmq.yaml`,
     )
-    .action(serve);
+    .action(async (options: ServeOptions) => {
+      // Only now, since the other commands are done in less time than all of this takes to load.
+      const { start } = await import("./serve/start.ts");
+      await start(options);
+    });
 }
 
 function users(value: string, previous?: string[]): string[] {
   // A colon in front of the password is enough; it may hold others.
   if (!/^[^:]+:./.test(value)) throw new InvalidArgumentError("It must be NAME:PASSWORD.");
   return collect(value, previous);
-}
-
-async function serve(options: ServeOptions): Promise<void> {
-  const sources: ConfigSources = {
-    file: options.config,
-    environment: Deno.env.toObject(),
-    commandLine: (config) => overridesOf(options, config),
-  };
-  const config = await load(sources);
-  const logger = configureLogging(config.log);
-  logUncaughtErrors(logger);
-  const stopped = Promise.withResolvers<void>();
-  using _termination = onTerminationSignal(() => stopped.resolve());
-  const broker = new Broker(config);
-  const running: Running = { broker, hooks: createHooks(config.hooks), logger, config };
-  try {
-    for (const hook of Object.values(running.hooks)) await broker.use(hook);
-    for (const listener of config.listeners) await broker.listen(listener);
-    using _reload = onReloadSignal(() => reload(running, () => loadConfig(sources)));
-    console.log(greeting(broker, running.hooks));
-    warnOfStrangers(running);
-    await stopped.promise;
-  } finally {
-    await broker.close();
-  }
-}
-
-async function load(sources: ConfigSources): Promise<Config> {
-  try {
-    return await loadConfig(sources);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    for (const line of error.lines) console.error(line);
-    throw new Failure("");
-  }
-}
-
-/** What the command line says, as options of the configuration. */
-function overridesOf(options: ServeOptions, config: unknown): Override[] {
-  const overrides: Override[] = [];
-  const say = (origin: string, path: Override["path"], value: unknown) => overrides.push({ origin, path, value });
-
-  const given = isGroup(config) && Array.isArray(config.listeners) ? config.listeners : [];
-  const transports = given.map((listener) => isGroup(listener) ? listener.transport ?? "tcp" : undefined);
-  const firstOf = (transport: string) => {
-    if (!transports.includes(transport)) transports.push(transport);
-    return transports.indexOf(transport);
-  };
-  if (options.port !== undefined) {
-    const index = firstOf("tcp");
-    say("--port", ["listeners", index, "transport"], "tcp");
-    say("--port", ["listeners", index, "port"], options.port);
-  }
-  if (options.wsPort !== undefined) {
-    const index = firstOf("ws");
-    say("--ws-port", ["listeners", index, "transport"], "ws");
-    say("--ws-port", ["listeners", index, "port"], options.wsPort);
-  }
-  for (const [index, transport] of transports.entries()) {
-    if (options.host === undefined || transport === "unix") continue;
-    say("--host", ["listeners", index, "hostname"], options.host);
-  }
-  for (const user of options.user ?? []) {
-    const [name] = user.split(":", 1);
-    say("--user", ["hooks", "auth", "credentials", name], user.slice(name.length + 1));
-  }
-  if (options.anonymous) {
-    say("--anonymous", ["anonymous"], true);
-    const hasAuth = options.user !== undefined || (isGroup(config) && isGroup(config.hooks) && isGroup(config.hooks.auth));
-    if (hasAuth) say("--anonymous", ["hooks", "auth", "allowAnonymous"], true);
-  }
-  if (options.logLevel !== undefined) say("--log-level", ["log", "level"], options.logLevel);
-  return overrides;
-}
-
-function warnOfStrangers({ config, logger }: Running): void {
-  const asksForPassword = config.hooks.auth !== undefined && !config.hooks.auth.allowAnonymous;
-  if (asksForPassword || !config.listeners.some(isExposed)) return;
-  logger.warn("anybody who reaches this machine can connect: nobody is asked who they are");
 }

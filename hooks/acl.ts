@@ -24,6 +24,7 @@ import type { Logger } from "../broker/logger.ts";
 import { ReasonCodeError } from "../codec/errors.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import { parseSharedFilter } from "../codec/topic.ts";
+import { type Decide, Decisions } from "./acl/decisions.ts";
 import { type AclRule, type CompiledRule, compileRule, type TopicRule } from "./acl/rule.ts";
 import { covers, levelsOf, overlaps, type TopicLevels } from "./acl/topic_levels.ts";
 
@@ -57,27 +58,6 @@ export interface AclHook extends Hook {
   /** Whether a client may publish on a topic. */
   canWrite(client: ClientInfo, topic: string): boolean;
 }
-
-/** What one client may do in one direction. */
-interface Rights {
-  /** Under which user name; enhanced authentication can change it. */
-  readonly username: string | undefined;
-  readonly rules: readonly TopicRule[];
-  /** What has been decided before, by topic name. */
-  readonly decisions: Map<string, boolean>;
-  /** The topic of the last decision: many clients use one topic all the time, and this saves looking it up. */
-  lastTopic: string | undefined;
-  lastDecision: boolean;
-}
-
-type Direction = "read" | "write";
-
-/** The most decisions that are remembered for one client in one direction before its own are forgotten. */
-const MOST_DECISIONS_OF_CLIENT = 16_384;
-/** The most decisions that are remembered before all are forgotten. */
-const MOST_DECISIONS = 524_288;
-/** Decisions on longer topic names, in UTF-16 code units, are not remembered: that would be for clients to fill memory. */
-const LONGEST_TOPIC = 256;
 
 /**
  * Allows and denies clients their topics, by rules of which the first that matches decides.
@@ -119,64 +99,34 @@ export function aclHook(options: AclOptions = {}): AclHook {
   }
   const notAuthorized = new ReasonCodeError(ReasonCode.NotAuthorized, "not authorized to publish on this topic");
   let rules = compileRules(options.rules ?? []);
-  let known = nothingKnown();
   let logger: Logger | undefined;
+  const readable = new Decisions((client) => deciderFor(client, "read"));
+  const writable = new Decisions((client) => deciderFor(client, "write"));
 
   function use(newRules: CompiledRule[]): void {
     rules = newRules;
-    known = nothingKnown();
+    readable.clear();
+    writable.clear();
   }
 
-  /** Asked for every message and every receiver. */
-  function may(client: ClientInfo, direction: Direction, topic: string): boolean {
-    let rights = known[direction].get(client);
-    if (rights === undefined || rights.username !== client.username) rights = findRights(client, direction);
-    if (rights.lastTopic === topic) return rights.lastDecision;
-    const decision = rights.decisions.get(topic);
-    if (decision === undefined) return decide(rights, client, direction, topic);
-    rights.lastTopic = topic;
-    rights.lastDecision = decision;
-    return decision;
-  }
-
-  function rulesFor(client: ClientInfo, direction: Direction): TopicRule[] {
+  function rulesFor(client: ClientInfo, direction: "read" | "write"): TopicRule[] {
     return rules.filter(({ access }) => access === "all" || access === direction)
       .map((rule) => rule.forClient(client))
       .filter((rule) => rule !== undefined);
   }
 
-  function findRights(client: ClientInfo, direction: Direction): Rights {
-    const rights: Rights = {
-      username: client.username,
-      rules: rulesFor(client, direction),
-      decisions: new Map(),
-      lastTopic: undefined,
-      lastDecision: false,
+  function deciderFor(client: ClientInfo, direction: "read" | "write"): Decide {
+    const rules = rulesFor(client, direction);
+    return (topic) => {
+      const levels = levelsOf(topic);
+      const allowed = rules.find(({ topics }) => covers(topics, levels))?.allow ?? !denyByDefault;
+      if (!allowed) report(client, direction, topic);
+      return allowed;
     };
-    known[direction].set(client, rights);
-    return rights;
-  }
-
-  function decide(rights: Rights, client: ClientInfo, direction: Direction, topic: string): boolean {
-    const levels = levelsOf(topic);
-    const allowed = rights.rules.find(({ topics }) => covers(topics, levels))?.allow ?? !denyByDefault;
-    if (!allowed) report(client, direction, topic);
-    if (topic.length <= LONGEST_TOPIC) remember(rights, topic, allowed);
-    return allowed;
-  }
-
-  function remember({ decisions }: Rights, topic: string, allowed: boolean): void {
-    if (decisions.size >= MOST_DECISIONS_OF_CLIENT) {
-      known.decisions -= decisions.size;
-      decisions.clear();
-    }
-    if (known.decisions >= MOST_DECISIONS) known = nothingKnown();
-    decisions.set(topic, allowed);
-    known.decisions += 1;
   }
 
   /** Only when it is decided, not every time that it holds. */
-  function report({ clientId, username }: ClientInfo, direction: Direction, topic: string): void {
+  function report({ clientId, username }: ClientInfo, direction: "read" | "write", topic: string): void {
     logger?.debug("{clientId} may not {direction} {topic}", { clientId, username, direction, topic });
   }
 
@@ -206,7 +156,9 @@ export function aclHook(options: AclOptions = {}): AclHook {
     return !denyByDefault;
   }
 
-  const canWrite = (client: ClientInfo, topic: string) => may(client, "write", topic);
+  function checkWrite(client: ClientInfo, topic: string): void {
+    if (!writable.get(client, topic)) throw notAuthorized;
+  }
 
   return {
     id: "acl",
@@ -216,30 +168,21 @@ export function aclHook(options: AclOptions = {}): AclHook {
     addRule: (rule) => use([...rules, compileRule(rule, "rule")]),
     clearRules: () => use([]),
     setRules: (newRules) => use(compileRules(newRules)),
-    canRead: (client, topic) => may(client, "read", topic),
-    canWrite,
+    canRead: (client, topic) => readable.get(client, topic),
+    canWrite: (client, topic) => writable.get(client, topic),
     onConnect(client, { will, properties }) {
-      if (will === undefined || properties?.authenticationMethod !== undefined) return;
-      if (!canWrite(client, will.topic)) throw notAuthorized;
+      // Who the client is turns out only later in an enhanced authentication.
+      if (will !== undefined && properties?.authenticationMethod === undefined) checkWrite(client, will.topic);
     },
     onSubscribe(client, subscriptions) {
       const rules = rulesFor(client, "read");
       return subscriptions.filter(({ topicFilter }) => maySubscribe(client, rules, topicFilter));
     },
-    onPublish(client, { topic }) {
-      if (!canWrite(client, topic)) throw notAuthorized;
-    },
-    onWillPublish(_clientId, { topic }, client) {
-      if (!canWrite(client, topic)) throw notAuthorized;
-    },
+    onPublish: (client, { topic }) => checkWrite(client, topic),
+    onWillPublish: (_clientId, { topic }, client) => checkWrite(client, topic),
   };
 }
 
 function compileRules(rules: readonly AclRule[]): CompiledRule[] {
   return rules.map((rule, index) => compileRule(rule, `rules[${index}]`));
-}
-
-/** What has been found out under the present rules; clients that are gone take theirs with them. */
-function nothingKnown() {
-  return { read: new WeakMap<ClientInfo, Rights>(), write: new WeakMap<ClientInfo, Rights>(), decisions: 0 };
 }

@@ -7,21 +7,22 @@
  *
  * **Time.** Passwords are compared in constant time. An unknown user costs as much as one of the known ones, always the
  * same one for the same name. So if all hashes were made alike, as is usual, every login costs that; if some are dearer
- * than others, or are plain text (one SHA-512), it takes a different time for different users, but does not show which names
- * exist.
+ * than others, or are plain text (one SHA-512), it takes a different time for different users, but does not show which
+ * names exist.
  *
- * **Hashing** happens in the runtime's thread pool, a few logins at one time; the others wait for their turn. A password that
- * was right is recognised when the client comes back without computing its hash again: kept in memory is an HMAC-SHA256 of it
- * under a random key that is the process's own. Who can read the process's memory could try passwords against that faster than
- * against a slow hash; they could as well read the passwords of those who log in. `rememberLogins: false` keeps nothing.
+ * **Hashing** happens in the runtime's thread pool, a few logins at one time; the others wait for their turn. A
+ * password that was right is recognised when the client comes back without computing its hash again: kept in memory is
+ * an HMAC-SHA256 of it under a random key that is the process's own. Who can read the process's memory could try
+ * passwords against that faster than against a slow hash; they could as well read the passwords of those who log in.
+ * `rememberLogins: false` keeps nothing.
  *
  * **Guessing** is slowed down by address. Failures of one user name from one address, and those of an address with any
- * user names, are counted apart: a device with an outdated password holds back itself, but not the others behind
- * the same router, and only a whole flood of failures holds back an address, with the default limits for 30 seconds at
- * most. A login that succeeds clears its user name at its address. Addresses of IPv6 are counted by their first 64 bits;
- * clients without a known address, such as those of a Unix socket, are counted together. At most 10,000 addresses and
- * as many user names are remembered. What the limits do not prevent is guessing from many addresses at once; only good
- * passwords do.
+ * user names, are counted apart: a device with an outdated password holds back itself, but not the others behind the
+ * same router, and only a whole flood of failures holds back an address, with the default limits for 30 seconds at
+ * most. A login that succeeds clears its user name at its address. Addresses of IPv6 are counted by their first 64
+ * bits; clients without a known address, such as those of a Unix socket, are counted together. At most 10,000 addresses
+ * and as many user names are remembered. What the limits do not prevent is guessing from many addresses at once; only
+ * good passwords do.
  *
  * @example
  * ```ts
@@ -69,8 +70,9 @@ export type Validator = (
 /** Options of {@linkcode authHook}; `credentials`, `passwordFile` or `validator` is required. */
 export interface AuthOptions {
   /**
-   * Users and their passwords, in plain text or as a hash: `$scrypt$…` as {@linkcode hashPassword} makes it, or `$7$…` or
-   * `$6$…` as mosquitto_passwd does. A plain text may not be empty, nor begin like a hash (`$`, letters or digits, `$`).
+   * Users and their passwords, in plain text or as a hash: `$scrypt$…` as {@linkcode hashPassword} makes it, or `$7$…`
+   * or `$6$…` as mosquitto_passwd does. A plain text may not be empty, nor begin like a hash (`$`, letters or digits,
+   * `$`).
    */
   credentials?: Record<string, string>;
   /**
@@ -158,8 +160,8 @@ export interface AuthHook extends Hook {
    */
   removeUser(username: string, options?: RemoveUserOptions): boolean;
   /**
-   * Reads the password file again. Users that are in it no longer are disconnected. If it cannot be read or is malformed,
-   * this is logged and the users stay as they are.
+   * Reads the password file again. Users that are in it no longer are disconnected. If it cannot be read or is
+   * malformed, this is logged and the users stay as they are.
    *
    * @returns Whether the users are those of the file now.
    */
@@ -214,10 +216,11 @@ export function authHook(options: AuthOptions): AuthHook {
   const counters = { accepted: 0, failed: 0, heldBack: 0 };
   /** As which of the users a client has been let in. */
   const usernames = new WeakMap<ClientInfo, string>();
-  const connected = new Map<string, Set<ClientInfo>>();
+  const connected = new Set<ClientInfo>();
   let broker: Broker | undefined;
   let logger: Logger = defaultLogger();
   let watcher: FileWatcher | undefined;
+  let reloading = Promise.resolve(true);
 
   if (validator === undefined) {
     for (const [username, password] of Object.entries(options.credentials ?? {})) {
@@ -233,16 +236,15 @@ export function authHook(options: AuthOptions): AuthHook {
         counters.heldBack += 1;
         throw new ReasonCodeError(ReasonCode.ConnectionRateExceeded, "too many failed logins; try again later");
       },
-      settle(right, error = wrongCredentials()) {
-        if (right) {
-          counters.accepted += 1;
-          limits.succeeded(keys);
-          if (validator === undefined) usernames.set(client, client.username!);
-          return;
+      settle(right, error) {
+        if (!right) {
+          counters.failed += 1;
+          logFailure(client, limits.failed(keys));
+          throw error ?? new ReasonCodeError(ReasonCode.BadUserNameOrPassword, "wrong user name or password");
         }
-        counters.failed += 1;
-        logFailure(client, limits.failed(keys));
-        throw error;
+        counters.accepted += 1;
+        limits.succeeded(keys);
+        if (validator === undefined) usernames.set(client, client.username!);
       },
     };
   }
@@ -269,8 +271,9 @@ export function authHook(options: AuthOptions): AuthHook {
     users.replaceFile(parsePasswordFile(await readPasswordFile(passwordFile!), String(passwordFile)));
   }
 
-  async function reload(): Promise<boolean> {
+  async function loadAgain(): Promise<boolean> {
     if (passwordFile === undefined) return true;
+    const before = [...connected].filter(isUser);
     try {
       await load();
     } catch (error) {
@@ -278,15 +281,25 @@ export function authHook(options: AuthOptions): AuthHook {
       return false;
     }
     logger.info("the users are those of {passwordFile} now", { passwordFile: String(passwordFile) });
-    for (const username of connected.keys()) {
-      if (users.find(username) === undefined) disconnectUser(username);
+    for (const client of before) {
+      if (!isUser(client)) disconnect(client);
     }
     return true;
   }
 
-  function disconnectUser(username: string): void {
-    for (const { clientId } of [...connected.get(username) ?? []]) {
-      broker?.disconnect(clientId, ReasonCode.NotAuthorized, "the user has been removed");
+  /** One after the other, so that what was read first does not come into force last. */
+  function reload(): Promise<boolean> {
+    return reloading = reloading.then(loadAgain);
+  }
+
+  function isUser(client: ClientInfo): boolean {
+    return users.find(usernames.get(client)!) !== undefined;
+  }
+
+  function disconnect(client: ClientInfo): void {
+    // It may have gone, and another one may have its identifier.
+    if (connected.has(client)) {
+      broker?.disconnect(client.clientId, ReasonCode.NotAuthorized, "the user has been removed");
     }
   }
 
@@ -315,6 +328,7 @@ export function authHook(options: AuthOptions): AuthHook {
 
     async stop() {
       await watcher?.stop();
+      await reloading;
       await verifier.giveUp();
     },
 
@@ -331,23 +345,16 @@ export function authHook(options: AuthOptions): AuthHook {
     },
 
     onConnected(client) {
-      const username = usernames.get(client);
-      if (username === undefined) return;
-      let clients = connected.get(username);
-      if (clients === undefined) connected.set(username, clients = new Set());
-      clients.add(client);
+      if (!usernames.has(client)) return;
+      connected.add(client);
       // The user may have been removed since the password was found to be right.
-      if (users.find(username) === undefined) disconnectUser(username);
+      if (!isUser(client)) disconnect(client);
     },
 
     onDisconnect(client) {
-      const username = usernames.get(client);
-      if (username === undefined) return;
+      connected.delete(client);
       // Another hook may take so long that `onConnected` comes after this.
       usernames.delete(client);
-      const clients = connected.get(username);
-      clients?.delete(client);
-      if (clients?.size === 0) connected.delete(username);
     },
 
     addUser(username, password) {
@@ -355,10 +362,12 @@ export function authHook(options: AuthOptions): AuthHook {
       users.set(username, hashOf(username, password, `the password of ${JSON.stringify(username)}`));
     },
 
-    removeUser(username, { disconnect = true } = {}) {
+    removeUser(username, options) {
       assertUsers();
       const found = users.remove(username);
-      if (disconnect) disconnectUser(username);
+      if (options?.disconnect ?? true) {
+        for (const client of [...connected].filter((client) => usernames.get(client) === username)) disconnect(client);
+      }
       return found;
     },
 
@@ -366,10 +375,6 @@ export function authHook(options: AuthOptions): AuthHook {
 
     stats: () => ({ ...counters, ...verifier.figures }),
   };
-}
-
-function wrongCredentials(): ReasonCodeError {
-  return new ReasonCodeError(ReasonCode.BadUserNameOrPassword, "wrong user name or password");
 }
 
 function isWrongLogin(reasonCode: ReasonCode): boolean {
@@ -391,7 +396,7 @@ function validate(
   return then(answer, (right) => login.settle(right === true));
 }
 
-/** @throws {RangeError} If user name or password cannot be used. The message says what is wrong, but not the password. */
+/** @throws {RangeError} If user name or password cannot be used. The message does not show the password. */
 function hashOf(username: string, password: string, where: string): PasswordHash {
   if (username === "") throw new RangeError("a user name is empty");
   if (typeof password !== "string") throw new RangeError(`${where} is no text`);

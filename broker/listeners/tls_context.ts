@@ -50,7 +50,10 @@ export class TlsContext {
   /** `onSecure` gets the common name of the client's certificate, if the client had to show one. */
   secure({ socket }: Newcomer, onSecure: OnSecure): void {
     const key = connectionKey(socket);
-    this.#waiting.set(key, onSecure);
+    this.#waiting.set(key, (secured, certificateName) => {
+      pauseWith(secured, socket);
+      onSecure(secured, certificateName);
+    });
     socket.once("close", () => this.#waiting.delete(key));
     this.#server.emit("connection", socket);
   }
@@ -59,6 +62,16 @@ export class TlsContext {
 /** What a TLS socket and the socket below it have in common. */
 function connectionKey({ remoteAddress, remotePort, localAddress }: Socket): string {
   return `${remoteAddress} ${remotePort} ${localAddress}`;
+}
+
+/**
+ * Deno's TLS sockets read and decrypt on while they are paused, without end: whoever sends faster than it is served would
+ * fill the memory. So the socket below is stopped, which only its handle can do.
+ */
+function pauseWith(secured: TLSSocket, below: Socket): void {
+  const { _handle } = below as Socket & { _handle?: { readStop(): void; readStart(): void } };
+  secured.on("pause", () => _handle?.readStop());
+  secured.on("resume", () => _handle?.readStart());
 }
 
 async function load(options: TlsOptions): Promise<SecureContextOptions> {

@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { quote } from "../../codec/errors.ts";
 import { nearest } from "./nearest.ts";
 import { expectation, isGroup, type Option, partOf, type Path, variantOf } from "./option.ts";
-import { about, type Problem } from "./problem.ts";
+import type { Problem } from "./problem.ts";
 
 /** What the schema found wrong with a configuration, in the words of whoever wrote it. */
 export function explain(issue: z.core.$ZodIssue, root: Option, config: unknown): Problem[] {
@@ -10,13 +10,13 @@ export function explain(issue: z.core.$ZodIssue, root: Option, config: unknown):
   const { option, value } = follow(root, config, path);
   if (issue.code === "unrecognized_keys") {
     const names = Object.keys(variantOf(option, value).properties ?? {});
-    return issue.keys.map((key) => about(path, unknownKey(key, names), [...path, key]));
+    return issue.keys.map((key) => ({ path, message: unknownKey(key, names), place: [...path, key] }));
   }
-  if (issue.code === "invalid_key") return [about(path.slice(0, -1), "a name is empty", path)];
+  if (issue.code === "invalid_key") return [{ path: path.slice(0, -1), message: "a name is empty", place: path }];
   if (value === undefined) return [missing(path)];
   const what = issue.code === "custom" ? issue.message : `must be ${expected(option, value)}`;
   const isShown = !option.isSecret && !(issue.code === "custom" && isGroup(value));
-  return [about(path, isShown ? `${shown(value)}: ${what}` : what)];
+  return [{ path, message: isShown ? `${shown(value)}: ${what}` : what }];
 }
 
 function follow(root: Option, config: unknown, path: Path): { option: Option; value: unknown } {
@@ -38,8 +38,8 @@ function unknownKey(key: string, names: readonly string[]): string {
 
 function missing(path: Path): Problem {
   const key = path.at(-1)!;
-  if (typeof key === "number") return about(path, "it is missing, although there are later ones");
-  return about(path.slice(0, -1), `the key "${key}" is missing`);
+  if (typeof key === "number") return { path, message: "it is missing, although there are later ones" };
+  return { path: path.slice(0, -1), message: `the key "${key}" is missing` };
 }
 
 function expected(option: Option, value: unknown): string {

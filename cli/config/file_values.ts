@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { isGroup, type Option, partOf, type Path } from "./option.ts";
-import { about, type Problem } from "./problem.ts";
+import type { Problem } from "./problem.ts";
 import { readValueFile } from "./text_file.ts";
 
 /** How the values of a configuration file are taken. */
@@ -52,7 +52,7 @@ export async function takeFileValues(
     try {
       return await readValueFile(inDirectory(file));
     } catch (error) {
-      problems.push(about(path, (error as Error).message));
+      problems.push({ path, message: (error as Error).message });
       return "not read";
     }
   }

@@ -1,6 +1,6 @@
 import type { Hook } from "../../broker/hooks.ts";
-import { aclHook, authHook, loggerHook, metricsHook, rateLimitHook, sysHook } from "../../hooks/mod.ts";
-import { about, type Problem } from "./problem.ts";
+import { aclHook, authHook, loggerHook, metricsHook, rateLimitHook, sqliteHook, sysHook } from "../../hooks/mod.ts";
+import type { Problem } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
 /** The options of a configuration's hooks. */
@@ -15,6 +15,7 @@ const factories = {
   rateLimit: rateLimitHook,
   acl: aclHook,
   logger: loggerHook,
+  sqlite: sqliteHook,
   sys: sysHook,
   metrics: metricsHook,
 } satisfies { [Name in keyof HookOptions]-?: (options: NonNullable<HookOptions[Name]>) => Hook };
@@ -36,7 +37,7 @@ export function faultsOfHooks(options: HookOptions): Problem[] {
       create(name, options);
       return [];
     } catch (error) {
-      return [about(["hooks", name], (error as Error).message)];
+      return [{ path: ["hooks", name], message: (error as Error).message }];
     }
   });
 }

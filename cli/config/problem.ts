@@ -2,10 +2,12 @@ import type { Path } from "./option.ts";
 
 /** Something that is wrong with a configuration. */
 export interface Problem {
-  /** The option whose place is shown. */
+  /** The option that it is about. */
   readonly path: Path;
-  /** What is wrong, in one line, with the option's name. */
+  /** What is wrong, in one line. */
   readonly message: string;
+  /** What stands where the problem is, if that is something else, such as a key that should not be there. */
+  readonly place?: Path;
 }
 
 /** A configuration cannot be used. */
@@ -28,9 +30,4 @@ export function formatPath(path: Path): string {
     const name = /^[\w-]+$/.test(key) ? key : JSON.stringify(key);
     return before === "" ? name : `${before}.${name}`;
   }, "");
-}
-
-/** A message about an option, which is at `place`; one about the whole configuration has no name in front of it. */
-export function about(path: Path, message: string, place: Path = path): Problem {
-  return { path: place, message: path.length === 0 ? message : `${formatPath(path)}: ${message}` };
 }

@@ -21,6 +21,7 @@ import type {
   LoggerOptions,
   MetricsOptions,
   RateLimitOptions,
+  SqliteOptions,
   SysOptions,
 } from "../../hooks/mod.ts";
 import { isExposed } from "./exposure.ts";
@@ -322,6 +323,16 @@ const sys = z.strictObject(
   } satisfies SchemaOf<SysOptions>,
 );
 
+const sqlite = z.strictObject(
+  {
+    path: path().describe("The database's file, which is made if it is not there. Two more files lie next to it.")
+      .meta({ example: "hookmq.db" }),
+    maximumSize: z.int().min(1).optional().describe(
+      "How large the file may become, in bytes; past it messages are refused. Unless it is set, there is no limit.",
+    ).meta({ example: 1_000_000_000 }),
+  } satisfies SchemaOf<SqliteOptions>,
+);
+
 const metrics = z.strictObject(
   {
     hostname: text().default("127.0.0.1").describe(
@@ -338,6 +349,9 @@ const hooks = z.strictObject({
   rateLimit: rateLimit.optional().describe("Limits how fast each client publishes: publishRate, byteRate or both."),
   acl: acl.optional().describe("Allows and denies clients their topics."),
   logger: logger.optional().describe("Logs what clients do. Payloads and passwords are never logged."),
+  sqlite: sqlite.optional().describe(
+    "Keeps sessions that outlive their connection, their messages, and retained messages in an SQLite database.",
+  ),
   sys: sys.optional().describe("Publishes the broker's figures below $SYS/broker."),
   metrics: metrics.optional().describe(
     "Serves /metrics for Prometheus, /healthz and /healthz/ready over HTTP on a port of its own.",

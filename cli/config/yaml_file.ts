@@ -1,5 +1,5 @@
 import {
-  type Document,
+  type Alias,
   isAlias,
   isMap,
   isScalar,
@@ -11,7 +11,7 @@ import {
 } from "yaml";
 import { quote } from "../../codec/errors.ts";
 import type { Path } from "./option.ts";
-import { about, ConfigError, type Problem } from "./problem.ts";
+import { ConfigError, type Problem } from "./problem.ts";
 import { readTextFile } from "./text_file.ts";
 
 /** What stands in a configuration file, and where. */
@@ -53,7 +53,7 @@ export async function readYamlFile(name: string): Promise<YamlFile> {
  */
 export function parseYamlFile(name: string, text: string): YamlFile {
   const lineCounter = new LineCounter();
-  const document = parse(name, text, lineCounter);
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false, logLevel: "error" });
   const placeAt = (offset: number): Position => {
     const { line, col: column } = lineCounter.linePos(offset);
     return { line, column };
@@ -77,7 +77,7 @@ export function parseYamlFile(name: string, text: string): YamlFile {
         return valueOf(item as Node, [...path, index]);
       });
     }
-    if (isAlias(node)) return aliased(node.resolve(document), path);
+    if (isAlias(node)) return aliased(node, path);
     return isScalar(node) ? node.value : null;
   }
 
@@ -89,7 +89,11 @@ export function parseYamlFile(name: string, text: string): YamlFile {
       const earlier = offsets.get(JSON.stringify([...path, name]));
       if (Object.hasOwn(group, name)) {
         const { line } = placeAt(earlier!);
-        problems.push(about(path, `the key ${quote(name)} stands in line ${line} already`, [...path, name]));
+        problems.push({
+          path,
+          message: `the key ${quote(name)} stands in line ${line} already`,
+          place: [...path, name],
+        });
       }
       note([...path, name], key);
       group[name] = valueOf(value, [...path, name]);
@@ -97,13 +101,17 @@ export function parseYamlFile(name: string, text: string): YamlFile {
     return group;
   }
 
-  function aliased(target: Node | undefined, path: Path): unknown {
+  function aliased(alias: Alias, path: Path): unknown {
+    const target = alias.resolve(document);
+    if (target === undefined) fail(alias, 'an alias without an anchor: put a text that begins with "*" in quotes');
     aliases += 1;
-    if (aliases === MOST_ALIASES + 1) problems.push(about(path, `there are more than ${MOST_ALIASES} aliases`));
-    if (target === undefined) {
-      problems.push(about(path, 'an alias without an anchor: put a text that begins with "*" in quotes'));
-    }
-    return target === undefined || aliases > MOST_ALIASES ? null : valueOf(target, path);
+    if (aliases > MOST_ALIASES) fail(alias, `there are more than ${MOST_ALIASES} aliases`);
+    return valueOf(target, path);
+  }
+
+  function fail({ range }: Node, message: string): never {
+    const { line, column } = placeAt(range![0]);
+    throw new ConfigError([`${name}:${line}:${column}: ${message}`]);
   }
 
   function note(path: Path, node: Node): void {
@@ -121,15 +129,6 @@ export function parseYamlFile(name: string, text: string): YamlFile {
   };
 }
 
-function parse(name: string, text: string, lineCounter: LineCounter): Document {
-  try {
-    return parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false, logLevel: "silent" });
-  } catch (error) {
-    if (error instanceof RangeError) throw new ConfigError([`cannot read ${name}: it is nested too deeply`]);
-    throw error;
-  }
-}
-
 /** The parser's words, or others where those are for people who know how a parser works. */
 function syntaxFault({ code, message }: YAMLError): string {
   switch (code) {
@@ -143,6 +142,8 @@ function syntaxFault({ code, message }: YAMLError): string {
       return 'a value with ": " in it must be put in quotes';
     case "TAG_RESOLVE_FAILED":
       return 'tags are not used here: put a text that begins with "!" in quotes';
+    case "RESOURCE_EXHAUSTION":
+      return "lists and groups are nested too deeply";
     default:
       return message.split("\n")[0].replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
   }

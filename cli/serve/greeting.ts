@@ -1,17 +1,17 @@
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Broker } from "../../broker/broker.ts";
 import type { NetworkAddress } from "../../broker/listener.ts";
-import type { ConfiguredHooks } from "../config/hooks.ts";
+import type { Running } from "./reload.ts";
 
 /** Where a broker listens, and two lines to copy that show it at work, if our own clients can reach it. */
-export function greeting({ listeners }: Broker, { auth, metrics }: ConfiguredHooks): string {
+export function greeting({ broker: { listeners }, config, hooks: { auth, metrics } }: Running): string {
   const metricsUrl = metrics?.address && `http://${inUrl(metrics.address.hostname)}:${metrics.address.port}/metrics`;
-  const [first, ...rest] = [...listeners.map(({ url }) => url), ...(metricsUrl ? [metricsUrl] : [])];
+  const [first, ...others] = [...listeners.map(({ url }) => url), ...(metricsUrl ? [metricsUrl] : [])];
   const tcp = listeners.map(({ address }) => address).find(({ transport }) => transport === "tcp");
+  const store = config.hooks.sqlite?.path ?? "memory";
   return [
-    `HookMQ listens on ${first} (MQTT 3.1, 3.1.1 and 5.0). Sessions and retained messages are in memory.`,
-    ...rest.map((url) => `${" ".repeat("HookMQ listens on".length)} ${url}`),
+    `HookMQ listens on ${first} (MQTT 3.1, 3.1.1 and 5.0). Sessions and retained messages are in ${store}.`,
+    ...others.map((url) => `${" ".repeat("HookMQ listens on".length)} ${url}`),
     ...(tcp === undefined ? [] : tryIt(tcp as NetworkAddress, auth !== undefined)),
   ].join("\n");
 }

@@ -1,4 +1,11 @@
-import { configureSync, getJsonLinesFormatter, getLogger, getTextFormatter, type Logger, type Sink } from "@logtape/logtape";
+import {
+  configureSync,
+  getJsonLinesFormatter,
+  getLogger,
+  getTextFormatter,
+  type Logger,
+  type Sink,
+} from "@logtape/logtape";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Config } from "../config.ts";
 

@@ -34,14 +34,14 @@ interface Sha512Hash extends SaltedDigest {
 /** How {@linkcode hashPassword} hashes. */
 export interface HashOptions {
   /**
-   * `"scrypt"` (RFC 7914) needs memory as well as time, which makes guessing dear; `"pbkdf2"` (PBKDF2-HMAC-SHA512) is read
-   * by mosquitto, too. Default `"scrypt"`.
+   * `"scrypt"` (RFC 7914) needs memory as well as time, which makes guessing dear; `"pbkdf2"` (PBKDF2-HMAC-SHA512) is
+   * read by mosquitto, too. Default `"scrypt"`.
    */
   form?: "scrypt" | "pbkdf2";
   /**
-   * How much work a login, and a guess, is. For scrypt the base-2 logarithm of its N, 1 to 20: each step doubles time and
-   * memory, which is 2^cost KiB; default 15 (32 MiB and about 0.1 s). For pbkdf2 the iterations, 1 to 10,000,000; default
-   * 100,000 (about 0.1 s).
+   * How much work a login, and a guess, is. For scrypt the base-2 logarithm of its N, 1 to 20: each step doubles time
+   * and memory, which is 2^cost KiB; default 15 (32 MiB and about 0.1 s). For pbkdf2 the iterations, 1 to 10,000,000;
+   * default 100,000 (about 0.1 s).
    */
   cost?: number;
 }
@@ -55,6 +55,8 @@ export const costs = {
 const SHA512_BYTES = 64;
 const SCRYPT_BYTES = 32;
 const SALT_BYTES = 16;
+/** Mosquitto 2.0 refuses salts of any other length. */
+const MOSQUITTO_SALT_BYTES = 12;
 /** What one scrypt may use, in bytes: a typing error in a file shall not take the machine down. */
 const MOST_SCRYPT_MEMORY = 1024 ** 3;
 
@@ -197,7 +199,7 @@ export async function hashPassword(
     throw new RangeError(`cost is ${cost}; for ${form} it must be a whole number from ${least} to ${most}`);
   }
   if (password.length === 0) throw new RangeError("the password is empty");
-  const salt = randomBytes(SALT_BYTES);
+  const salt = randomBytes(form === "scrypt" ? SALT_BYTES : MOSQUITTO_SALT_BYTES);
   const recipe: PasswordHash = form === "scrypt"
     ? { form, logarithmicCost: cost, blockSize: 8, parallelization: 1, salt, digest: new Uint8Array(SCRYPT_BYTES) }
     : { form, iterations: cost, salt, digest: new Uint8Array(SHA512_BYTES) };

@@ -28,7 +28,7 @@ export class Users {
     return found;
   }
 
-  /** Takes what a password file holds in place of what it held before. Hashes that are the same stay the same objects. */
+  /** Takes what a password file holds in place of what it held before. The same hashes stay the same objects. */
   replaceFile(entries: ReadonlyMap<string, PasswordFileEntry>): void {
     this.#ofFile = new Map(
       Array.from(entries, ([username, entry]) => {
@@ -40,9 +40,9 @@ export class Users {
   }
 
   /**
-   * A hash that no password has, and that costs as much as that of some user, always the same one for the same name: what
-   * an unknown user is checked against, so that nobody can tell from the time that an answer takes whether there is a
-   * user of that name, even if hashes cost differently. `undefined` if there are no users.
+   * A hash that no password has, and that costs as much as that of some user, always the same one for the same name:
+   * what an unknown user is checked against, so that nobody can tell from the time that an answer takes whether there
+   * is a user of that name, even if hashes cost differently. `undefined` if there are no users.
    */
   decoy(username: string): PasswordHash | undefined {
     const all = this.#all ??= this.#hashes();

@@ -339,6 +339,7 @@ for (const qos of [1, 2] as const) {
     if (qos === 1) {
       await client.send({ type: "puback", packetId: first.packetId!, reasonCode: 0 });
       assert.equal(textOf(await client.expect("publish")), "three");
+      await client.expectNothing();
       await client.send({ type: "puback", packetId: second.packetId!, reasonCode: 0x80 });
     } else {
       await client.send({ type: "pubrec", packetId: first.packetId!, reasonCode: 0 });
@@ -346,6 +347,7 @@ for (const qos of [1, 2] as const) {
       await client.expectNothing();
       await client.send({ type: "pubcomp", packetId: first.packetId!, reasonCode: 0 });
       assert.equal(textOf(await client.expect("publish")), "three");
+      await client.expectNothing();
       await client.send({ type: "pubrec", packetId: second.packetId!, reasonCode: 0x80 });
     }
     assert.equal(textOf(await client.expect("publish")), "four");
@@ -412,6 +414,7 @@ Deno.test("[5.0 4.9] PUBACK, PUBCOMP and a PUBREC that refuses let the client se
     assert.equal(await client.publish({ topic: "t", qos: 1 }), 0x10);
     assert.equal(await client.publish({ topic: "refused", qos: 1 }), 0x87);
     assert.equal(await client.publish({ topic: "t", qos: 2 }), 0x10);
+    assert.equal(await client.publish({ topic: "refused", qos: 2 }), 0x87);
     assert.equal(await client.publish({ topic: "refused", qos: 2 }), 0x87);
     // Again what has been completed, which gives no more than there was.
     await client.send({ type: "pubrel", packetId: 1, reasonCode: 0 });
@@ -569,6 +572,24 @@ for (const qos of [1, 2] as const) {
       assert.equal(await client.publish({ topic: "t", payload: "x", qos, retain: true }), 0x80);
       assert.equal(await client.publish({ topic: "full", payload: "x", qos, retain: true }), 0x97);
       assert.equal(await client.publish({ topic: "t", payload: "x", qos }), 0x10);
+    }
+  });
+
+  Deno.test(`[5.0 MQTT-4.3.3-9] a QoS ${qos} message that could not be stored may be sent again`, async () => {
+    await using broker = await startBroker();
+    let broken = true;
+    await broker.use({
+      id: "fails once",
+      async storeRetained() {
+        await delay(0);
+        if (broken) throw new ReasonCodeError(0x97, "the disk is full");
+      },
+    });
+    const client = await broker.connect();
+    for (const reasonCode of [0x97, 0x10]) {
+      await client.send(publishPacket({ topic: "t", payload: "x", qos, packetId: 7, retain: true }));
+      assert.equal((await client.expect(answer)).reasonCode, reasonCode);
+      broken = false;
     }
   });
 

@@ -204,6 +204,21 @@ for (const qos of [1, 2] as const) {
   });
 }
 
+Deno.test("messages keep their order for a client that begins to read while more is published", async () => {
+  await using broker = await startBroker({ limits: { outboundBytes: 1_000_000, inflight: 65_535 } });
+  const slow = await broker.connect();
+  await slow.subscribe("t", { qos: 1 });
+  const padding = "x".repeat(20_000);
+  let published = 0;
+  const publish = () => broker.publish("t", `${++published} ${padding}`, { qos: 1 });
+  while (broker.stats().queuedMessages < 100) await publish();
+  for (let received = 1; received <= published; received++) {
+    assert.equal(parseInt(textOf(await slow.expect("publish"))), received);
+    if (received % 2 === 0 && published < 3000) await publish();
+  }
+  assert.equal(broker.stats().messagesDropped, 0);
+});
+
 Deno.test("a client that does not read and whose queue is full loses the oldest messages, and no others", async () => {
   await using broker = await startBroker({ limits: { outboundBytes: 100_000, inflight: 65_535, queueMessages: 10 } });
   const dropped: number[] = [];
@@ -254,6 +269,30 @@ for (const qos of [0, 1, 2] as const) {
       assert.equal(packet.topic, "t");
       assert(equal(packet.payload, payload));
       assert.equal(textOf(await client.expect("publish")), "small");
+    }
+  });
+}
+
+// Sizes at which messages lie in one read buffer, and are as large as a buffer that is used again.
+for (const size of [40_000, 65_536]) {
+  Deno.test(`messages of ${size} bytes stay as they were while others follow`, async () => {
+    await using broker = await startBroker();
+    const subscribers = [];
+    for (const level of [4, 5, 5] as const) {
+      const client = await broker.connect({ level });
+      await client.subscribe("t", { qos: 1 });
+      subscribers.push(client);
+    }
+    const publisher = await broker.connect();
+    for (let number = 1; number <= 50; number++) {
+      await publisher.send(publishPacket({ topic: "t", payload: new Uint8Array(size).fill(number) }));
+    }
+    await publisher.expectNothing();
+    for (const client of subscribers) {
+      for (let number = 1; number <= 50; number++) {
+        const { payload } = await client.expect("publish");
+        assert(payload.length === size && payload.every((byte) => byte === number), `message ${number} has changed`);
+      }
     }
   });
 }

@@ -178,3 +178,30 @@ Deno.test("[5.0 MQTT-4.3.3-10] a QoS 2 message that comes again while a hook loo
   await watcher.expect("publish");
   await watcher.expectNothing();
 });
+
+for (const cleanStart of [false, true]) {
+  Deno.test(`a client that is taken over from before it was answered is closed, its will forgotten (clean start ${cleanStart})`, async () => {
+    await using broker = await startBroker();
+    const stored: (() => void)[] = [];
+    await broker.use({
+      id: "slow",
+      storeSession: () => new Promise<void>((resolve) => stored.push(resolve)),
+      storeOutgoing: () => {},
+    });
+    const watcher = await broker.connect();
+    await watcher.subscribe("will");
+    const first = await broker.open();
+    await first.send(connectPacket({ ...lasting(5), clientId: "a", will }));
+    await eventually(() => stored.length === 1, "the first session to be stored");
+    const second = await broker.open();
+    await second.send(connectPacket({ ...lasting(5), clientId: "a", cleanStart }));
+    await eventually(() => stored.length === 2, "the second session to be stored");
+    for (const resolve of stored) resolve();
+    await first.expectClosed();
+    assert.equal((await second.expect("connack")).sessionPresent, false);
+    await second.expectNothing();
+    await watcher.expectNothing();
+    assert.deepEqual([broker.stats().clients, broker.stats().sessions], [2, 2]);
+    await broker.remove("slow");
+  });
+}

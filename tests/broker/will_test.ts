@@ -127,7 +127,7 @@ Deno.test("[5.0 MQTT-3.1.3-9] a will is forgotten when its client is back before
   await using watcher = await watch(broker);
   const before = await broker.connect({ ...delayed(1), clientId: "a" });
   await before.disconnect({ reasonCode: 0x04 });
-  const after = await broker.connect({ ...lasting(5), clientId: "a" });
+  const after = await broker.connect({ ...delayed(1, "of the new connection"), clientId: "a" });
   // Its will comes when that of the other one would have come, or later.
   const later = await broker.connect({ ...delayed(1, "later"), clientId: "b" });
   await later.close();

@@ -54,7 +54,8 @@ for (const host of ["0.0.0.0", "::", "192.0.2.1", "broker.example"]) {
   Deno.test(`hookmq serve does not listen on ${host} without authentication`, async () => {
     const { code, stdout, stderr } = await runHookmq(["serve", "--host", host, "--port", 0]);
     assert.deepEqual({ code, stdout }, { code: 2, stdout: "" });
-    assert.match(stderr, new RegExp(`^hookmq: cannot listen on ${host} without authentication: .*--anonymous.*\n$`));
+    const refusal = `--host: "${host}": cannot listen beyond this machine without authentication: `;
+    assert.match(stderr, new RegExp(`^${refusal}.*--user.*--anonymous.*\n$`));
   });
 }
 

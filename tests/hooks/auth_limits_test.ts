@@ -138,7 +138,7 @@ Deno.test("Infinity switches the limits off", async () => {
   assert.equal(await logIn(broker, good), 0);
 });
 
-Deno.test("of guesses that come at the same time not more are looked at than of those one after the other", async () => {
+Deno.test("guesses that come at the same time are not looked at more often than those one after the other", async () => {
   const { broker, auth } = await startBrokerWith({
     credentials: { alice: await hashPassword("secret", { cost: 10 }) },
     concurrency: 2,

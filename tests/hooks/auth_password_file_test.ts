@@ -169,6 +169,27 @@ Deno.test("what is remembered of a login outlives a reload that leaves its line 
   assert.equal(auth.stats().hashes, 1);
 });
 
+Deno.test("a client whose user was removed with disconnect: false stays, also after a reload", async () => {
+  await using file = await passwordFile(ofMosquitto);
+  const { broker, auth } = await startBrokerWith({ passwordFile: file.path, reloadInterval: 0 });
+  await using _broker = broker;
+  const client = await broker.connect({ username: "alice", password: "secret" });
+  auth.removeUser("alice", { disconnect: false });
+  await auth.reload();
+  await client.expectNothing();
+});
+
+Deno.test("reloads that are asked for at the same time come one after the other", async () => {
+  await using file = await passwordFile("");
+  const { broker, auth } = await startBrokerWith({ passwordFile: file.path, reloadInterval: 0 });
+  await using _broker = broker;
+  const first = auth.reload();
+  await file.write(ofMosquitto);
+  const others = [auth.reload(), auth.reload()];
+  assert.deepEqual(await Promise.all([first, ...others]), [true, true, true]);
+  assert.equal(await logIn(broker, { username: "alice", password: "secret" }), 0);
+});
+
 Deno.test("removeUser keeps out a user of the file, also after a reload, until it is added again", async () => {
   await using file = await passwordFile(ofMosquitto);
   const { broker, auth } = await startBrokerWith({ passwordFile: file.path, reloadInterval: 0 });

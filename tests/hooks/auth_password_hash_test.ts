@@ -74,9 +74,14 @@ Deno.test("a hash of scrypt may be padded as base64 usually is", () => {
 const forms = [
   { options: {}, pattern: /^\$scrypt\$ln=15,r=8,p=1\$[\w+/]{22}\$[\w+/]{43}$/ },
   { options: { cost: 4 }, pattern: /^\$scrypt\$ln=4,r=8,p=1\$/ },
-  { options: { form: "pbkdf2" as const }, pattern: /^\$7\$100000\$[\w+/]{22}==\$[\w+/]{86}==$/ },
+  { options: { form: "pbkdf2" as const }, pattern: /^\$7\$100000\$[\w+/]{16}\$[\w+/]{86}==$/ },
   { options: { form: "pbkdf2" as const, cost: 7 }, pattern: /^\$7\$7\$/ },
 ];
+
+Deno.test("a hash for mosquitto has a salt of 12 bytes, the only length that mosquitto 2.0 reads", async () => {
+  const { salt } = parsePasswordHash(await hashPassword("secret", { form: "pbkdf2", cost: 1 }));
+  assert.equal(salt.length, 12);
+});
 
 for (const { options, pattern } of forms) {
   Deno.test(`hashPassword(…, ${JSON.stringify(options)}) gives a hash of that form, another one each time`, async () => {

@@ -3,6 +3,7 @@ import mqtt from "mqtt";
 import { authHook, type AuthOptions, hashPassword } from "../../hooks/mod.ts";
 import { type ClientInfo, type ConnectPacket, type ProtocolLevel, ReasonCode, ReasonCodeError } from "../../mod.ts";
 import { connectPacket } from "../support/raw_client.ts";
+import { startBroker } from "../support/start_broker.ts";
 import { answer, logIn, startBrokerWith, until } from "./auth_login.ts";
 
 const levels: readonly ProtocolLevel[] = [3, 4, 5];
@@ -294,6 +295,22 @@ Deno.test("a user who is removed while another hook looks at its client is disco
   await client.send(connectPacket({ username: "alice", password: "secret" }));
   await client.expect("connack");
   assert.equal((await client.expect("disconnect")).reasonCode, 0x87);
+});
+
+Deno.test("a client that is gone before every hook knows that it is connected is not kept in mind", async () => {
+  await using broker = await startBroker();
+  const auth = authHook({ credentials: { alice: "secret", bob: "secret" } });
+  const gone = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<void>();
+  await broker.use({ id: "slow", onConnected: () => gone.promise });
+  await broker.use(auth);
+  await broker.use({ id: "last", onDisconnect: () => gone.resolve(), onConnected: () => told.resolve() });
+  const client = await broker.connect({ clientId: "a", username: "alice", password: "secret" });
+  const successor = await broker.connect({ clientId: "a", username: "bob", password: "secret" });
+  await told.promise;
+  assert.equal((await client.expect("disconnect")).reasonCode, 0x8e);
+  auth.removeUser("alice");
+  await successor.expectNothing();
 });
 
 Deno.test("with a validator there are no users to add or remove", () => {

@@ -219,7 +219,7 @@ const transports: readonly Behind[] = [
   {
     name: "secure WebSocket",
     listen: { transport: "wss", ...server },
-    open: (port) => openWebSocket(`wss://${hostname}:${port}`, { ca: authority.certificate }),
+    open: (port) => openWebSocket(`wss://${hostname}:${port}`, { authority }),
   },
 ];
 

@@ -38,7 +38,7 @@ export const transports: readonly TestTransport[] = [
   onPort(
     "secure WebSocket",
     { transport: "wss", ...server },
-    (port) => openWebSocket(`wss://${hostname}:${port}`, { ca: authority.certificate }),
+    (port) => openWebSocket(`wss://${hostname}:${port}`, { authority }),
   ),
   {
     name: "Unix socket",

@@ -1,7 +1,10 @@
+import type { Socket } from "node:net";
+import { Duplex as NodeDuplex } from "node:stream";
 // @ts-types="npm:@types/ws@^8.18.2"
 import { type ClientOptions, WebSocket } from "ws";
 import { withDeadline } from "../interop/programs.ts";
 import type { Duplex } from "../support/raw_client.ts";
+import type { Identity } from "./certificates.ts";
 
 /** How a WebSocket was closed: 1006 means without a word. */
 export interface Close {
@@ -10,9 +13,11 @@ export interface Close {
 }
 
 /** What to ask for when a WebSocket is opened. */
-export interface OpenOptions extends ClientOptions {
+export interface OpenOptions extends Pick<ClientOptions, "headers" | "origin"> {
   /** Subprotocols to offer. Default `["mqtt"]`. */
   protocols?: string[];
+  /** Which authority to trust, with `wss:`. */
+  authority?: Identity;
 }
 
 /** A client's end of a WebSocket. What is written goes out in one frame a piece; it reads only when it is asked to. */
@@ -30,6 +35,7 @@ export class WebSocketClient implements Duplex, AsyncDisposable {
     this.readable = new ReadableStream({
       start: (controller) => {
         socket.on("message", (data: Uint8Array) => {
+          if (cancelled) return;
           controller.enqueue(data);
           socket.pause();
         });
@@ -73,9 +79,18 @@ export class WebSocketClient implements Duplex, AsyncDisposable {
 /** Opens a WebSocket; rejects with `Unexpected server response: 403` and the like if it is refused. */
 export async function openWebSocket(
   url: string,
-  { protocols = ["mqtt"], ...options }: OpenOptions = {},
+  { protocols = ["mqtt"], authority, ...options }: OpenOptions = {},
 ): Promise<WebSocketClient> {
-  const socket = new WebSocket(url, protocols, options);
+  const { hostname, port, protocol, host, pathname, search } = new URL(url);
+  const conn = protocol === "wss:"
+    ? await Deno.connectTls({ hostname, port: Number(port), caCerts: [authority!.certificate] })
+    : await Deno.connect({ hostname, port: Number(port) });
+  // The runtime's own connections stop reading when nobody wants more, its Node TLS sockets do not.
+  const stream = NodeDuplex.fromWeb(conn as unknown as Parameters<typeof NodeDuplex.fromWeb>[0]) as Socket;
+  const socket = new WebSocket(`ws://${host}${pathname}${search}`, protocols, {
+    ...options,
+    createConnection: () => stream,
+  });
   const opened = new Promise<WebSocketClient>((resolve, reject) => {
     socket.once("open", () => resolve(new WebSocketClient(socket)));
     socket.once("error", reject);

@@ -1,0 +1,46 @@
+import { isGroup } from "../config/option.ts";
+import type { Override } from "../config/override.ts";
+import type { ServeOptions } from "./start.ts";
+
+/**
+ * What the command line says, as options of the configuration; `config` is what the file and the environment say. `--port`
+ * and `--ws-port` are for the first listener of their transport, or add one; `--host` is for all.
+ */
+export function overridesOf(options: ServeOptions, config: unknown): Override[] {
+  const overrides: Override[] = [];
+  const say = (origin: string, path: Override["path"], value: unknown) => overrides.push({ origin, path, value });
+  const { listeners, hooks } = isGroup(config) ? config : {};
+
+  const transports = (Array.isArray(listeners) ? listeners : []).map((listener) =>
+    isGroup(listener) ? listener.transport ?? "tcp" : undefined
+  );
+  const firstOf = (transport: string) => {
+    if (!transports.includes(transport)) transports.push(transport);
+    return transports.indexOf(transport);
+  };
+  if (options.port !== undefined) {
+    const index = firstOf("tcp");
+    say("--port", ["listeners", index, "transport"], "tcp");
+    say("--port", ["listeners", index, "port"], options.port);
+  }
+  if (options.wsPort !== undefined) {
+    const index = firstOf("ws");
+    say("--ws-port", ["listeners", index, "transport"], "ws");
+    say("--ws-port", ["listeners", index, "port"], options.wsPort);
+  }
+  for (const [index, transport] of transports.entries()) {
+    if (options.host === undefined || transport === "unix") continue;
+    say("--host", ["listeners", index, "hostname"], options.host);
+  }
+  for (const user of options.user ?? []) {
+    const [name] = user.split(":", 1);
+    say("--user", ["hooks", "auth", "credentials", name], user.slice(name.length + 1));
+  }
+  if (options.anonymous) {
+    say("--anonymous", ["anonymous"], true);
+    const asksForPassword = options.user !== undefined || (isGroup(hooks) && hooks.auth !== undefined);
+    if (asksForPassword) say("--anonymous", ["hooks", "auth", "allowAnonymous"], true);
+  }
+  if (options.logLevel !== undefined) say("--log-level", ["log", "level"], options.logLevel);
+  return overrides;
+}
