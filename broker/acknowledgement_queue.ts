@@ -68,7 +68,7 @@ export class AcknowledgementQueue {
   }
 
   #send(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void {
-    const finishes = type !== "pubrec" || outcome instanceof Error;
+    const finishes = type === "puback" || type === "pubcomp" || (type === "pubrec" && outcome instanceof Error);
     // A PUBREL that comes again after a reconnect finishes what this connection has not begun (MQTT 5.0 section 4.9).
     if (finishes && this.unfinished > 0) this.unfinished -= 1;
     this.#acknowledger.sendOwed(type, packetId, outcome);

@@ -1,11 +1,12 @@
 import { Fifo } from "./fifo.ts";
 import type { OutgoingMessage } from "./session.ts";
+import type { Subscription } from "./topics/subscription_tree.ts";
 
-/** A retained message for a new subscription. */
-export interface RetainedDelivery {
-  readonly outgoing: OutgoingMessage;
-  /** Whether it still is its topic's retained message; if not, the client has been sent what took its place. */
-  readonly current: () => boolean;
+/** The retained messages for a new subscription. */
+export interface RetainedReplay {
+  readonly subscription: Subscription;
+  /** Those that it still has to be sent: looked up as they can be. */
+  readonly outgoing: Iterator<OutgoingMessage>;
 }
 
 /** What waits for one client, in the order in which it goes out. */
@@ -13,7 +14,7 @@ export class Backlog {
   /** What was in flight when the last connection ended, and has to be sent again before anything else. */
   readonly unsent = new Fifo<OutgoingMessage>();
   /** Retained messages for new subscriptions. Not counted against the limits: they are kept anyway. */
-  readonly retained = new Fifo<RetainedDelivery>();
+  readonly retained = new Fifo<RetainedReplay>();
   /** Messages that came while the client was away, or had enough. */
   readonly queue = new Fifo<OutgoingMessage>();
   /** How much memory the queue takes, in bytes. */
@@ -47,9 +48,11 @@ export class Backlog {
   }
 
   #nextRetained(): OutgoingMessage | undefined {
-    for (;;) {
-      const next = this.retained.shift();
-      if (next === undefined || next.current()) return next?.outgoing;
+    for (let replay = this.retained.peek(); replay !== undefined; replay = this.retained.peek()) {
+      const next = replay.outgoing.next();
+      if (!next.done) return next.value;
+      this.retained.shift();
     }
+    return undefined;
   }
 }

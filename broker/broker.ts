@@ -61,10 +61,18 @@ export interface BrokerStats extends Readonly<Counters> {
   sessions: number;
   /** Subscriptions of all sessions and of the embedding program. */
   subscriptions: number;
+  /** How many of those are shared; each member of a group counts. */
+  sharedSubscriptions: number;
   /** Topics with a retained message. */
   retainedMessages: number;
   /** Messages that wait in the sessions' queues. */
   queuedMessages: number;
+  /** How much memory those take, in bytes; one that waits in several counts in each. */
+  queuedBytes: number;
+  /** The most clients that were connected at the same time. */
+  clientsMaximum: number;
+  /** When the broker was made, in milliseconds since 1970. */
+  startedAt: number;
 }
 
 /**
@@ -85,6 +93,7 @@ export interface BrokerStats extends Readonly<Counters> {
  */
 export class Broker implements AsyncDisposable {
   readonly #context: BrokerContext;
+  readonly #startedAt = Date.now();
   readonly #listeners = new Set<Listener>();
   #publishing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -272,20 +281,24 @@ export class Broker implements AsyncDisposable {
   /** What the broker holds and has done, as of now. */
   stats(): BrokerStats {
     const { counters, connections, sessions, subscriptions, retained } = this.#context;
-    let connected = 0;
     let queuedMessages = 0;
+    let queuedBytes = 0;
     for (const session of sessions) {
-      if (session.client !== undefined) connected += 1;
       queuedMessages += session.queued;
+      queuedBytes += session.queuedBytes;
     }
     return {
       ...counters,
       connections: connections.size,
-      clients: connected,
+      clients: sessions.connected,
       sessions: sessions.size,
       subscriptions: subscriptions.size,
+      sharedSubscriptions: subscriptions.shared,
       retainedMessages: retained.size,
       queuedMessages,
+      queuedBytes,
+      clientsMaximum: sessions.clientsMaximum,
+      startedAt: this.#startedAt,
     };
   }
 

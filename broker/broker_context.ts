@@ -19,10 +19,18 @@ import { TopicCache } from "./topics/topic_cache.ts";
 
 /** What has happened since the broker was made. */
 export interface Counters {
+  /** Packets of any kind from clients. */
+  packetsReceived: number;
+  /** Packets of any kind to clients. */
+  packetsSent: number;
   /** PUBLISH packets from clients. */
   messagesReceived: number;
   /** PUBLISH packets to clients. */
   messagesSent: number;
+  /** Bytes of payload in PUBLISH packets from clients. */
+  payloadBytesReceived: number;
+  /** Bytes of payload in PUBLISH packets to clients. */
+  payloadBytesSent: number;
   /** Messages that did not reach a client; see {@linkcode DropReason}. */
   messagesDropped: number;
   /** Bytes from clients. */
@@ -33,6 +41,10 @@ export interface Counters {
   connectionsAccepted: number;
   /** Connections that were closed at once, since a limit was reached. */
   connectionsRefused: number;
+  /** CONNECT packets that were decoded, whatever became of them. */
+  connectsReceived: number;
+  /** Sessions that ended since their expiry interval had passed. */
+  sessionsExpired: number;
 }
 
 /** The parts of one broker, as they know each other. Nothing here is shared between brokers. */
@@ -54,13 +66,19 @@ export class BrokerContext implements ConnectionContext {
   /** Filled in by every PUBLISH that arrives, and read before anything else can happen. */
   readonly publishHeader = new PublishHeader();
   readonly counters: Counters = {
+    packetsReceived: 0,
+    packetsSent: 0,
     messagesReceived: 0,
     messagesSent: 0,
+    payloadBytesReceived: 0,
+    payloadBytesSent: 0,
     messagesDropped: 0,
     bytesReceived: 0,
     bytesSent: 0,
     connectionsAccepted: 0,
     connectionsRefused: 0,
+    connectsReceived: 0,
+    sessionsExpired: 0,
   };
   /** Whether the broker is shutting down: what happens to connections then is no clients' doing. */
   closing = false;

@@ -115,6 +115,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   }
 
   onPacket(framer: Framer): MaybePromise<void> {
+    this.context.counters.packetsReceived += 1;
     const type = framer.bytes[framer.start] >> 4;
     if (this.state === "connected") {
       if (type === PacketType.Publish) return handlePublish(this, framer);
@@ -177,7 +178,14 @@ export class Client implements ConnectionEvents, Acknowledger {
     buffer[offset + 1] = 2;
     buffer[offset + 2] = packetId >>> 8;
     buffer[offset + 3] = packetId;
+    this.context.counters.packetsSent += 1;
     this.connection.requestFlush();
+  }
+
+  /** Sends a packet that is encoded already. */
+  sendEncoded(bytes: Uint8Array): void {
+    this.context.counters.packetsSent += 1;
+    this.connection.send(bytes);
   }
 
   /** Sends a message. Returns false if the client does not accept packets of that size [MQTT-3.1.2-24]. */
@@ -190,13 +198,17 @@ export class Client implements ConnectionEvents, Acknowledger {
     identifiers: readonly number[] | undefined,
   ): boolean {
     const mqtt5 = this.level === 5;
-    const alias = mqtt5 && this.topicAliasMaximum > 0 ? this.#aliasFor(message.topic) : 0;
+    let alias = mqtt5 && this.topicAliasMaximum > 0 ? this.#aliasFor(message.topic) : 0;
     const topicForm: TopicForm = alias === 0
       ? "name"
       : this.#sentAliases!.has(message.topic)
       ? "alias"
       : "nameAndAlias";
-    const frame = message.encoded(mqtt5, qos > 0, identifiers, topicForm);
+    let frame = message.encoded(mqtt5, qos > 0, identifiers, topicForm);
+    if (topicForm === "nameAndAlias" && frame.bytes.length > this.maximumPacketSize) {
+      alias = 0; // It takes three bytes more the first time.
+      frame = message.encoded(mqtt5, qos > 0, identifiers, "name");
+    }
     if (frame.bytes.length > this.maximumPacketSize) {
       this.context.dropped(this.info.clientId, message, "packet-too-large");
       return false;
@@ -221,7 +233,10 @@ export class Client implements ConnectionEvents, Acknowledger {
     }
     if (isLarge) outbound.writeShared(bytes.subarray(frame.payloadStart));
     this.connection.requestFlush();
-    this.context.counters.messagesSent += 1;
+    const { counters } = this.context;
+    counters.messagesSent += 1;
+    counters.packetsSent += 1;
+    counters.payloadBytesSent += frame.bytes.length - frame.payloadStart;
     return true;
   }
 
@@ -354,7 +369,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   }
 
   #sendBytes(bytes: Uint8Array): void {
-    if (bytes.length <= this.maximumPacketSize) return this.connection.send(bytes);
+    if (bytes.length <= this.maximumPacketSize) return this.sendEncoded(bytes);
     // Nothing that we may not send can be left out: without it the client would wait for ever.
     if (bytes[0] >> 4 !== PacketType.Disconnect) {
       this.disconnect(ReasonCode.PacketTooLarge, "an answer is larger than the maximum packet size");

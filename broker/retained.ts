@@ -50,8 +50,11 @@ export class Retained {
     if (!message.expired && this.#tree.get(message.topic.name) === undefined) this.#keep(message);
   }
 
-  /** The retained messages that match a filter, from the hooks if any of them remembers, otherwise our own. */
-  match(topicFilter: string): MaybePromise<RetainedMatch[]> {
+  /**
+   * The retained messages that match a filter, from the hooks if any of them remembers, otherwise our own: those are
+   * looked up one by one, as they are asked for.
+   */
+  match(topicFilter: string): MaybePromise<IteratorObject<RetainedMatch>> {
     const own = this.#tree.match(topicFilter);
     if (this.#context.hooks.on.getRetained.length === 0) {
       return own.filter((message) => !message.expired).map((message) => this.#matchOf(message, message));
@@ -67,7 +70,7 @@ export class Retained {
     return { message, current: () => this.#tree.get(message.topic.name) === own };
   }
 
-  async #ask(topicFilter: string): Promise<Message[]> {
+  async #ask(topicFilter: string): Promise<IteratorObject<Message>> {
     const { hooks, topics } = this.#context;
     const found = new Map<string, Message>();
     for (const hook of hooks.on.getRetained) {
@@ -78,7 +81,7 @@ export class Retained {
         }
       });
     }
-    return [...found.values()];
+    return found.values();
   }
 
   #keep(message: Message): void {

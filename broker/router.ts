@@ -2,6 +2,7 @@ import type { BrokerContext } from "./broker_context.ts";
 import type { HookWith } from "./hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
+import type { RetainedMatch } from "./retained.ts";
 import { Session } from "./session.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
 import type { Delivery, Matches, Subscriber, Subscription } from "./topics/subscription_tree.ts";
@@ -49,18 +50,27 @@ export class Router {
 
   /** Sends a new subscriber the retained messages that match its filter. */
   deliverRetained(session: Session, subscription: Subscription): MaybePromise<void> {
-    return then(this.#context.retained.match(subscription.topicFilter), (matches) =>
-      then(
-        forEachInTurn(matches, ({ message, current }) => {
-          const terms = termsFor(subscription, message);
-          if (terms === undefined) return;
-          if (!this.#filtered) return session.deliverRetained(message, terms, current);
-          return then(this.#filter(message, session), (filtered) => {
-            if (filtered !== undefined) session.deliverRetained(filtered, terms, current);
-          });
-        }),
-        () => session.drain(),
-      ));
+    return then(this.#context.retained.match(subscription.topicFilter), (matches) => {
+      const meant = matches.filter(({ message }) => termsFor(subscription, message) !== undefined);
+      return then(this.#filtered ? this.#filterRetained(meant, session) : meant, (readable) => {
+        session.deliverRetained(subscription, readable);
+        session.drain();
+      });
+    });
+  }
+
+  #filterRetained(
+    matches: IteratorObject<RetainedMatch>,
+    session: Session,
+  ): MaybePromise<IteratorObject<RetainedMatch>> {
+    const readable: RetainedMatch[] = [];
+    return then(
+      forEachInTurn([...matches], ({ message, current }) =>
+        then(this.#filter(message, session), (filtered) => {
+          if (filtered !== undefined) readable.push({ message: filtered, current });
+        })),
+      () => readable.values(),
+    );
   }
 
   #matches(topic: Topic): Matches {

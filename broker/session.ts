@@ -7,6 +7,7 @@ import type { Client } from "./client.ts";
 import type { ClientInfo, DropReason, RestoredSession, StoredMessage, StoredOutgoing } from "./hooks.ts";
 import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
+import type { RetainedMatch } from "./retained.ts";
 import type { Slab } from "./slab.ts";
 import type { Timer } from "./timer_wheel.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
@@ -182,6 +183,11 @@ export class Session implements Subscriber {
     return this.#backlog?.queue.length ?? 0;
   }
 
+  /** How much memory they take, in bytes. */
+  get queuedBytes(): number {
+    return this.#backlog?.queueBytes ?? 0;
+  }
+
   get readiness(): Readiness {
     const { client } = this;
     if (client === undefined) return Readiness.Offline;
@@ -204,12 +210,12 @@ export class Session implements Subscriber {
     message.waitFor(stored);
   }
 
-  /** Has a retained message sent by the next `drain`, or whenever the client can take it, if it is still `current` then. */
-  deliverRetained(message: Message, delivery: Delivery, current: () => boolean): void {
-    const qos = message.qos < delivery.qos ? message.qos : delivery.qos;
-    message.own(this.#context.slab);
-    const outgoing = this.#outgoing(message, qos, true, delivery);
-    (this.#backlog ??= new Backlog()).retained.push({ outgoing, current });
+  /** Has retained messages sent by the next `drain`, or whenever the client can take them. */
+  deliverRetained(subscription: Subscription, matches: Iterable<RetainedMatch>): void {
+    const { retained } = this.#backlog ??= new Backlog();
+    // What an earlier SUBSCRIBE with the same filter still had to bring, this one brings as well.
+    retained.retain((replay) => replay.subscription.topicFilter !== subscription.topicFilter);
+    retained.push({ subscription, outgoing: this.#outgoingRetained(subscription, matches) });
   }
 
   /** Sends as much of what waits as the client can take. */
@@ -234,6 +240,7 @@ export class Session implements Subscriber {
   resume(client: Client): void {
     this.client = client;
     this.established = true;
+    this.#context.sessions.clientConnected();
     if (this.#inflight.size > 0) {
       const { unsent } = this.#backlog ??= new Backlog();
       for (const outgoing of this.#inflight.values()) unsent.push(outgoing);
@@ -243,9 +250,10 @@ export class Session implements Subscriber {
 
   /** The connection has ended. */
   suspend(): void {
+    if (this.client !== undefined) this.#context.sessions.clientDisconnected();
     this.client = this.owner = undefined;
     this.#backlog?.unsent.clear();
-    this.#backlog?.retained.retain(({ outgoing }) => outgoing.qos > 0);
+    this.#backlog?.retained.retain(({ subscription }) => subscription.qos > 0);
     this.#passOnShared();
     if (this.#backlog?.empty) this.#backlog = undefined;
   }
@@ -342,6 +350,15 @@ export class Session implements Subscriber {
       id,
       storing: false,
     };
+  }
+
+  /** Ends when the subscription does. */
+  *#outgoingRetained(subscription: Subscription, matches: Iterable<RetainedMatch>): Generator<OutgoingMessage> {
+    for (const { message, current } of matches) {
+      if (this.#subscriptions.get(subscription.topicFilter) !== subscription) return;
+      const qos = message.qos < subscription.qos ? message.qos : subscription.qos;
+      if (current()) yield this.#outgoing(message, qos, true, subscription);
+    }
   }
 
   /** Has a message stored, as it is on its way now, if the session is durable. */

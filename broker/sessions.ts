@@ -10,10 +10,33 @@ import { publishWill } from "./will.ts";
 export class Sessions {
   readonly #context: BrokerContext;
   readonly #sessions = new Map<string, Session>();
+  #connected = 0;
+  #clientsMaximum = 0;
   #restored: { session: Session; disconnectedAt: number | undefined }[] = [];
 
   constructor(context: BrokerContext) {
     this.#context = context;
+  }
+
+  /** Clients that are connected. */
+  get connected(): number {
+    return this.#connected;
+  }
+
+  /** The most clients that were connected at the same time. */
+  get clientsMaximum(): number {
+    return this.#clientsMaximum;
+  }
+
+  /** A session has got its client. */
+  clientConnected(): void {
+    this.#connected += 1;
+    if (this.#connected > this.#clientsMaximum) this.#clientsMaximum = this.#connected;
+  }
+
+  /** A session has lost its client. */
+  clientDisconnected(): void {
+    this.#connected -= 1;
   }
 
   get size(): number {
@@ -101,7 +124,10 @@ export class Sessions {
     const waited = Date.now() - disconnectedAt;
     const { expiryInterval, will } = session;
     if (expiryInterval < NEVER_EXPIRES) {
-      session.expiryTimer = timers.schedule(expiryInterval * 1000 - waited, () => this.end(session));
+      session.expiryTimer = timers.schedule(expiryInterval * 1000 - waited, () => {
+        this.#context.counters.sessionsExpired += 1;
+        this.end(session);
+      });
     }
     if (will !== undefined) {
       const delay = (will.properties?.willDelayInterval ?? 0) * 1000 - waited;

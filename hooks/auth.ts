@@ -273,7 +273,7 @@ export function authHook(options: AuthOptions): AuthHook {
 
   async function loadAgain(): Promise<boolean> {
     if (passwordFile === undefined) return true;
-    const before = [...connected].filter(isUser);
+    const before = new Set([...connected].filter(isUser));
     try {
       await load();
     } catch (error) {
@@ -281,8 +281,8 @@ export function authHook(options: AuthOptions): AuthHook {
       return false;
     }
     logger.info("the users are those of {passwordFile} now", { passwordFile: String(passwordFile) });
-    for (const client of before) {
-      if (!isUser(client)) disconnect(client);
+    for (const client of [...connected]) {
+      if (before.has(client) && !isUser(client)) disconnect(client);
     }
     return true;
   }
@@ -296,11 +296,8 @@ export function authHook(options: AuthOptions): AuthHook {
     return users.find(usernames.get(client)!) !== undefined;
   }
 
-  function disconnect(client: ClientInfo): void {
-    // It may have gone, and another one may have its identifier.
-    if (connected.has(client)) {
-      broker?.disconnect(client.clientId, ReasonCode.NotAuthorized, "the user has been removed");
-    }
+  function disconnect({ clientId }: ClientInfo): void {
+    broker?.disconnect(clientId, ReasonCode.NotAuthorized, "the user has been removed");
   }
 
   function assertUsers(): void {

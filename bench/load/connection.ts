@@ -20,6 +20,8 @@ export interface ConnectOptions {
   port: number;
   clientId: string;
   level: ProtocolLevel;
+  /** Whether the session outlives the connection. Default false. */
+  persistent?: boolean;
 }
 
 /**
@@ -44,15 +46,15 @@ export class Connection {
   }
 
   /**
-   * Connects with a clean session and waits for CONNACK.
+   * Connects and waits for CONNACK.
    *
    * @throws {Error} If there is no broker, or if it refuses.
    */
-  static async open({ hostname, port, clientId, level }: ConnectOptions): Promise<Connection> {
+  static async open({ hostname, port, clientId, level, persistent = false }: ConnectOptions): Promise<Connection> {
     const socket = await Deno.connect({ hostname, port });
     socket.setNoDelay(true);
     const connection = new Connection(socket, level);
-    const connack = await connection.#request(connectPacket(clientId, level));
+    const connack = await connection.#request(connectPacket(clientId, level, persistent));
     const refusal = connackRefusal(connack);
     if (refusal !== undefined) throw new Error(`${hostname}:${port} ${refusal}`);
     if (level === 5) connection.receiveMaximum = connackReceiveMaximum(connack);

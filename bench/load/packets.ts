@@ -14,11 +14,13 @@ export const Header = {
   suback: 0x90,
 } as const;
 
-/** A CONNECT for a clean session that asks for no keep alive. */
-export function connectPacket(clientId: string, level: ProtocolLevel): Uint8Array {
-  const cleanSession = 0x02;
+/** A CONNECT that asks for no keep alive, for a clean session or for one that outlives the connection. */
+export function connectPacket(clientId: string, level: ProtocolLevel, persistent: boolean): Uint8Array {
+  const flags = persistent ? 0x00 : 0x02;
   const keepAlive = [0, 0];
-  return packet(0x10, text("MQTT"), bytes(level, cleanSession, ...keepAlive), properties(level), text(clientId));
+  // Session Expiry Interval: for ever.
+  const expiry = level === 5 && persistent ? bytes(5, 0x11, 0xff, 0xff, 0xff, 0xff) : properties(level);
+  return packet(0x10, text("MQTT"), bytes(level, flags, ...keepAlive), expiry, text(clientId));
 }
 
 /** A SUBSCRIBE for one topic filter. */

@@ -45,6 +45,11 @@ export class Publisher {
     return this.#inFlight === 0;
   }
 
+  /** How many messages are not acknowledged completely. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
   /** Sends a batch of messages in one write. */
   publish(): void {
     const offset = this.#connection.reserve(this.#run.length);

@@ -14,7 +14,8 @@ import { isReserved } from "./publish.ts";
 
 /** CONNECT: a client wants in. Source: MQTT 5.0 section 3.1.4, MQTT 3.1.1 section 3.1.4. */
 export function handleConnect(client: Client, packet: ConnectPacket): MaybePromise<void> {
-  const { hooks } = client.context;
+  const { hooks, counters } = client.context;
+  counters.connectsReceived += 1;
   client.maximumPacketSize = packet.properties?.maximumPacketSize ?? Infinity;
   checkAgainstOptions(client, packet);
   client.info = clientInfo(client, packet);

@@ -5,5 +5,5 @@ const pingresp = encodePingresp();
 
 /** PINGREQ: the client shows that it is alive, and wants to know whether we are [MQTT-3.12.4-1]. */
 export function handlePingreq(client: Client): void {
-  client.connection.send(pingresp);
+  client.sendEncoded(pingresp);
 }

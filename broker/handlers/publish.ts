@@ -19,6 +19,7 @@ export function handlePublish(client: Client, framer: Framer): MaybePromise<void
   const header = context.publishHeader;
   readPublishHeader(header, framer.bytes, framer.start, framer.bodyStart, framer.end, level);
   context.counters.messagesReceived += 1;
+  context.counters.payloadBytesReceived += framer.end - header.payloadStart;
   checkAgainstOptions(client, header);
   const topic = resolveTopic(client, header, framer.bytes);
   const { qos, packetId } = header;

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 // @ts-types="npm:@types/ws@^8.18.2"
-import { type WebSocket, WebSocketServer } from "ws";
+import type { WebSocket } from "ws";
 import type { ListenContext, Listener, NetworkAddress, Peer } from "../listener.ts";
 import { WebSocketTransport } from "../transports/web_socket_transport.ts";
 import type { ProxyProtocolOptions } from "./proxy_protocol.ts";
@@ -50,6 +50,8 @@ export async function listenWebSocket(
       "This is an MQTT broker: connect with a WebSocket.\n",
     );
   });
+  // Only now: the package reads the environment when it is loaded, which needs a permission that other listeners do not.
+  const { WebSocketServer } = await import("ws");
   const webSockets = new WebSocketServer({
     server: http,
     maxPayload: context.limits.packetSize,

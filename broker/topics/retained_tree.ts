@@ -3,12 +3,15 @@ import type { Message } from "../message.ts";
 class Node {
   readonly children = new Map<string, Node>();
   message: Message | undefined = undefined;
+  /** How many messages had been stored when this one was. */
+  order = 0;
 }
 
 /** The last retained message of every topic, as a tree of topic levels: a wildcard costs what it finds, not what there is. */
 export class RetainedTree {
   readonly #root = new Node();
   #size = 0;
+  #stored = 0;
 
   /** How many topics have a retained message. */
   get size(): number {
@@ -35,6 +38,7 @@ export class RetainedTree {
     }
     if (node.message === undefined) this.#size += 1;
     node.message = message;
+    node.order = this.#stored++;
   }
 
   /** Forgets the retained message of one topic. Returns whether there was one. */
@@ -57,35 +61,37 @@ export class RetainedTree {
     return true;
   }
 
-  /** The retained messages whose topics match a filter (not a shared one), expired ones included. */
-  match(topicFilter: string): Message[] {
-    const found: Message[] = [];
-    collect(this.#root, topicFilter.split("/"), 0, found);
-    return found;
+  /**
+   * The retained messages whose topics match a filter (not a shared one), expired ones included. Each is looked up when
+   * it is asked for; what has been stored since the call is left out.
+   */
+  match(topicFilter: string): Generator<Message> {
+    return collect(this.#root, topicFilter.split("/"), 0, this.#stored);
   }
 }
 
-function collect(node: Node, levels: string[], depth: number, found: Message[]): void {
+function* collect(node: Node, levels: string[], depth: number, before: number): Generator<Message> {
   if (depth === levels.length) {
-    if (node.message !== undefined) found.push(node.message);
+    if (node.message !== undefined && node.order < before) yield node.message;
     return;
   }
   const level = levels[depth];
-  if (level === "#") return collectAll(node, depth === 0, found);
-  if (level === "+") {
+  if (level === "#") {
+    yield* collectAll(node, depth === 0, before);
+  } else if (level === "+") {
     for (const [name, child] of node.children) {
       // Wildcards at the first level do not match topics that begin with "$" [MQTT-4.7.2-1].
-      if (depth > 0 || !name.startsWith("$")) collect(child, levels, depth + 1, found);
+      if (depth > 0 || !name.startsWith("$")) yield* collect(child, levels, depth + 1, before);
     }
-    return;
+  } else {
+    const child = node.children.get(level);
+    if (child !== undefined) yield* collect(child, levels, depth + 1, before);
   }
-  const child = node.children.get(level);
-  if (child !== undefined) collect(child, levels, depth + 1, found);
 }
 
-function collectAll(node: Node, isFirstLevel: boolean, found: Message[]): void {
-  if (node.message !== undefined) found.push(node.message);
+function* collectAll(node: Node, isFirstLevel: boolean, before: number): Generator<Message> {
+  if (node.message !== undefined && node.order < before) yield node.message;
   for (const [name, child] of node.children) {
-    if (!isFirstLevel || !name.startsWith("$")) collectAll(child, false, found);
+    if (!isFirstLevel || !name.startsWith("$")) yield* collectAll(child, false, before);
   }
 }

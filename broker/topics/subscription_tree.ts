@@ -56,12 +56,18 @@ class Node {
 export class SubscriptionTree {
   readonly #root = new Node();
   #size = 0;
+  #shared = 0;
   /** Changes with every change of the tree: what was matched at another version may be wrong. */
   version = 0;
 
   /** How many subscriptions there are; each member of a shared group counts. */
   get size(): number {
     return this.#size;
+  }
+
+  /** How many of them are shared. */
+  get shared(): number {
+    return this.#shared;
   }
 
   /** Adds a subscription in place of one with the same subscriber and filter. Returns whether there was none. */
@@ -76,6 +82,7 @@ export class SubscriptionTree {
     this.version += 1;
     const isNew = shareName === undefined ? addPlain(node, subscription) : addShared(node, shareName, subscription);
     if (isNew) this.#size += 1;
+    if (isNew && shareName !== undefined) this.#shared += 1;
     return isNew;
   }
 
@@ -101,6 +108,7 @@ export class SubscriptionTree {
       path[depth - 1].children.delete(levels[depth - 1]);
     }
     this.#size -= 1;
+    if (shareName !== undefined) this.#shared -= 1;
     this.version += 1;
     return true;
   }

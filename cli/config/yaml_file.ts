@@ -53,7 +53,13 @@ export async function readYamlFile(name: string): Promise<YamlFile> {
  */
 export function parseYamlFile(name: string, text: string): YamlFile {
   const lineCounter = new LineCounter();
-  const document = parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false, logLevel: "error" });
+  const document = parseDocument(text, {
+    lineCounter,
+    prettyErrors: false,
+    uniqueKeys: false,
+    resolveKnownTags: false,
+    logLevel: "error",
+  });
   const placeAt = (offset: number): Position => {
     const { line, col: column } = lineCounter.linePos(offset);
     return { line, column };
@@ -142,9 +148,13 @@ function syntaxFault({ code, message }: YAMLError): string {
       return 'a value with ": " in it must be put in quotes';
     case "TAG_RESOLVE_FAILED":
       return 'tags are not used here: put a text that begins with "!" in quotes';
+    case "BAD_SCALAR_START":
+      return "a text that begins like this must be put in quotes";
     case "RESOURCE_EXHAUSTION":
       return "lists and groups are nested too deeply";
     default:
+      if (/^Flow (map|sequence)/.test(message)) return "the bracket that ends a list or a group is missing before this";
+      if (/^Missing closing .quote/.test(message)) return "the quote that ends a text is missing before this";
       return message.split("\n")[0].replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
   }
 }

@@ -37,20 +37,20 @@ export class FileWatcher {
   #lookLater(): void {
     if (this.#stopped) return;
     this.#timer = setTimeout(() => {
-      this.#looking = this.#look();
+      this.#looking = this.look().then(() => this.#lookLater());
     }, this.#interval);
     // It is not a reason for the process to go on.
     Deno.unrefTimer(this.#timer as unknown as number);
   }
 
-  async #look(): Promise<void> {
+  /** Looks at the file now; otherwise this is done at intervals. */
+  async look(): Promise<void> {
     const seen = await appearance(this.#path);
     if (seen === this.#seen && seen !== this.#taken) {
       this.#taken = seen;
       await this.#changed();
     }
     this.#seen = seen;
-    this.#lookLater();
   }
 }
 

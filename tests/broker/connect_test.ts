@@ -596,6 +596,21 @@ for (const [level, version] of versions) {
   });
 }
 
+for (const [level, version] of versions) {
+  Deno.test(`MQTT ${version}: a client whose session cannot be stored is refused, and leaves no session`, async () => {
+    await using broker = await startBroker({ logger: new RecordingLogger() });
+    await broker.use({
+      id: "fails",
+      storeSession: () => Promise.reject(new Error("the disk is broken")),
+      storeOutgoing: () => {},
+    });
+    const connack = await answerTo(broker, { ...lasting(level), clientId: "a" });
+    assert.equal(connack?.reasonCode, level === 5 ? 0x80 : undefined);
+    assert.equal(broker.stats().sessions, 0);
+    await broker.connect({ level, clientId: "a", cleanStart: true });
+  });
+}
+
 // Words about problems
 
 Deno.test("[5.0 MQTT-3.1.2-29] only a client that wants problem information gets reason strings", async () => {

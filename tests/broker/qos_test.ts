@@ -426,6 +426,18 @@ Deno.test("[5.0 4.9] PUBACK, PUBCOMP and a PUBREC that refuses let the client se
   assert.equal((await client.expect("disconnect")).reasonCode, 0x93);
 });
 
+Deno.test("[5.0 4.9] what a client receives does not let it send more", async () => {
+  await using broker = await startBroker({ limits: { receiveMaximum: 1 } });
+  const client = await broker.connect();
+  await client.subscribe("t", { qos: 2 });
+  await client.send(publishPacket({ topic: "other", qos: 2, packetId: 100 }));
+  await client.expect("pubrec");
+  await broker.publish("t", "", { qos: 2 });
+  await receive(client);
+  await client.send(publishPacket({ topic: "other", qos: 2, packetId: 101 }));
+  assert.equal((await client.expect("disconnect")).reasonCode, 0x93);
+});
+
 Deno.test("[5.0 4.9] the broker's receive maximum begins anew with every connection", async () => {
   await using broker = await startBroker({ limits: { receiveMaximum: 2 } });
   const before = await broker.connect({ ...lasting(5), clientId: "a" });
@@ -591,6 +603,49 @@ for (const qos of [1, 2] as const) {
       assert.equal((await client.expect(answer)).reasonCode, reasonCode);
       broken = false;
     }
+  });
+
+  Deno.test(`${answer.toUpperCase()}s come when a message is stored for all sessions that last, and in order`, async () => {
+    await using broker = await startBroker();
+    let calls = 0;
+    const stored: string[] = [];
+    await broker.use({
+      id: "slow",
+      async storeOutgoing(clientId, { message }) {
+        await delay(calls++);
+        stored.push(`${textOf(message.packet)} for ${clientId}`);
+      },
+    });
+    for (const clientId of ["here", "away"]) {
+      const client = await broker.connect({ ...lasting(5), clientId });
+      await client.subscribe("t", { qos });
+      if (clientId === "away") await client.disconnect();
+    }
+    const client = await broker.connect();
+    await sendAll(client, numbered(20, qos));
+    for (let number = 1; number <= 20; number++) {
+      assert.equal((await client.expect(answer)).packetId, number);
+      for (const clientId of ["here", "away"]) {
+        assert(
+          stored.includes(`${number} for ${clientId}`),
+          `${number} is not stored for the client that is ${clientId}`,
+        );
+      }
+    }
+  });
+
+  Deno.test(`[5.0] a message that cannot be stored for one session is refused in its ${answer.toUpperCase()}`, async () => {
+    await using broker = await startBroker();
+    await broker.use({
+      id: "fails",
+      storeOutgoing: () => Promise.reject(new ReasonCodeError(0x97, "the disk is full")),
+    });
+    const away = await broker.connect({ ...lasting(5), clientId: "away" });
+    await away.subscribe("t", { qos });
+    await away.disconnect();
+    const client = await broker.connect();
+    assert.equal(await client.publish({ topic: "t", payload: "x", qos }), 0x97);
+    assert.equal(broker.stats().queuedMessages, 0);
   });
 
   for (const [level, version] of versions) {

@@ -160,6 +160,43 @@ Deno.test("what is published while retained messages are being sent is not follo
   assert.deepEqual(texts, { ...expected, "a/20": ["new"], "a/40": ["new"], "a/30": [""] });
 });
 
+Deno.test("a client that subscribes again before it has been sent everything is sent that once, not twice", async () => {
+  await using broker = await startBroker();
+  for (let index = 0; index < 100; index++) await broker.publish(`a/${index}`, `${index}`, { retain: true, qos: 1 });
+  const client = await broker.connect({ properties: { receiveMaximum: 1 } });
+  await client.subscribe("a/+", { qos: 1 });
+  const first = await client.expect("publish");
+  for (let time = 0; time < 50; time++) await client.subscribe("a/+", { qos: 1 });
+  await client.send({ type: "puback", packetId: first.packetId!, reasonCode: 0 });
+  assert.equal(new Set(await receiveTexts(client, 100)).size, 100);
+  await client.expectNothing();
+});
+
+Deno.test("a client that unsubscribes is sent nothing more of what was retained", async () => {
+  await using broker = await startBroker();
+  for (let index = 0; index < 100; index++) await broker.publish(`a/${index}`, `${index}`, { retain: true, qos: 1 });
+  const client = await broker.connect({ properties: { receiveMaximum: 1 } });
+  await client.subscribe(["a/+", "a/50"], { qos: 1 });
+  const first = await client.expect("publish");
+  await client.unsubscribe("a/+");
+  await client.send({ type: "puback", packetId: first.packetId!, reasonCode: 0 });
+  assert.equal((await receive(client)).text, "50");
+  await client.expectNothing();
+});
+
+Deno.test("retained messages that wait for slow clients take no memory for each of them", async () => {
+  await using broker = await startBroker();
+  for (let index = 0; index < 20_000; index++) await broker.publish(`a/${index}`, "x", { retain: true, qos: 1 });
+  const before = Deno.memoryUsage().heapUsed;
+  for (let count = 0; count < 50; count++) {
+    const client = await broker.connect({ properties: { receiveMaximum: 1 } });
+    await client.subscribe("a/+", { qos: 1 });
+    await client.expect("publish");
+  }
+  const grown = Deno.memoryUsage().heapUsed - before;
+  assert(grown < 100_000_000, `${grown} bytes for a million messages`);
+});
+
 Deno.test("at QoS 0 a slow subscriber is never sent an old value after a new one", async () => {
   await using broker = await startBroker({ limits: { outboundBytes: 1000 } });
   const payload = (word: string) => word.padEnd(1000);

@@ -204,7 +204,22 @@ hooks:
   {
     what: "a list that has no end",
     config: `hooks:\n  logger:\n    level: [session, connection\nlog:\n  level: info\n`,
-    lines: ["hookmq.yaml:4:1: flow sequence in block collection must be sufficiently indented and end with a ]"],
+    lines: ["hookmq.yaml:4:1: the bracket that ends a list or a group is missing before this"],
+  },
+  {
+    what: "a text that has no end",
+    config: `log:\n  file: "hookmq.log\n`,
+    lines: ["hookmq.yaml:3:1: the quote that ends a text is missing before this"],
+  },
+  {
+    what: "a text that needs quotes",
+    config: `hooks:\n  auth:\n    credentials: { alice: @secret }\n`,
+    lines: ["hookmq.yaml:3:27: a text that begins like this must be put in quotes"],
+  },
+  {
+    what: "lines that are not indented alike",
+    config: `limits:\n    inflight: 10\n  packetSize: 100\n`,
+    lines: ["hookmq.yaml:3:1: all mapping items must start at the same column"],
   },
   {
     what: "tabs",
@@ -230,6 +245,11 @@ hooks:
     what: "a tag",
     config: `hooks:\n  sys:\n    version: !mine HookMQ\n`,
     lines: ['hookmq.yaml:3:14: tags are not used here: put a text that begins with "!" in quotes'],
+  },
+  {
+    what: "a tag that other programs know",
+    config: `limits: !!omap [inflight: 1]\n`,
+    lines: ['hookmq.yaml:1:9: tags are not used here: put a text that begins with "!" in quotes'],
   },
   {
     what: "an alias without an anchor",

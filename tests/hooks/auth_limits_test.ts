@@ -79,26 +79,28 @@ Deno.test("a login that succeeds gives no more guesses at other users", async ()
   assert.deepEqual(answers, [...Array(5).fill(0x86), ...Array(5).fill(0x9f)]);
 });
 
-Deno.test("addresses are held back apart from each other", async () => {
-  const { broker } = await startBrokerWith({ credentials: { alice: "secret" }, maximumFailuresPerAddress: 1, ...long });
-  await using _broker = broker;
-  const from = async (remoteAddress: string | undefined, fields: typeof good) => {
-    const [near, far] = duplexPair();
-    void broker.serve(far, { remoteAddress });
-    await using client = new RawClient(near);
-    await client.send(connectPacket(fields));
-    return (await client.expect("connack")).reasonCode;
-  };
-  assert.equal(await from("192.0.2.1", bad), 0x86);
-  assert.equal(await from("192.0.2.1", good), 0x9f);
-  assert.equal(await from("::ffff:192.0.2.1", good), 0x9f);
-  assert.equal(await from("192.0.2.2", good), 0);
-  assert.equal(await from("2001:db8::1", bad), 0x86);
-  assert.equal(await from("2001:db8::ffff:1", good), 0x9f);
-  assert.equal(await from("2001:db8:0:1::1", good), 0);
-  assert.equal(await from(undefined, bad), 0x86);
-  assert.equal(await from(undefined, good), 0x9f);
-});
+for (const limit of ["maximumFailures", "maximumFailuresPerAddress"]) {
+  Deno.test(`${limit} holds back one address and no other`, async () => {
+    const { broker } = await startBrokerWith({ credentials: { alice: "secret" }, [limit]: 1, ...long });
+    await using _broker = broker;
+    const from = async (remoteAddress: string | undefined, fields: typeof good) => {
+      const [near, far] = duplexPair();
+      void broker.serve(far, { remoteAddress });
+      await using client = new RawClient(near);
+      await client.send(connectPacket(fields));
+      return (await client.expect("connack")).reasonCode;
+    };
+    assert.equal(await from("192.0.2.1", bad), 0x86);
+    assert.equal(await from("192.0.2.1", good), 0x9f);
+    assert.equal(await from("::ffff:192.0.2.1", good), 0x9f);
+    assert.equal(await from("192.0.2.2", good), 0);
+    assert.equal(await from("2001:db8::1", bad), 0x86);
+    assert.equal(await from("2001:db8::ffff:1", good), 0x9f);
+    assert.equal(await from("2001:db8:0:1::1", good), 0);
+    assert.equal(await from(undefined, bad), 0x86);
+    assert.equal(await from(undefined, good), 0x9f);
+  });
+}
 
 Deno.test("a validator's refusals count, unless they have another reason than the password", async () => {
   const refusals: Record<string, number | boolean> = {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
+import { FileWatcher } from "../../hooks/auth/file_watcher.ts";
 import { hashPassword } from "../../hooks/mod.ts";
 import type { ProtocolLevel } from "../../mod.ts";
 import { answer, logIn, recordingLogger, startBrokerWith } from "./auth_login.ts";
@@ -219,6 +220,41 @@ Deno.test("a broker does not take a hook whose password file is missing", async 
   await assert.rejects(startBrokerWith({ passwordFile: "/nowhere/users.txt", reloadInterval }), {
     message: "cannot read /nowhere/users.txt: there is no such file; hookmq passwd -c makes one",
   });
+});
+
+Deno.test("a file is read when it has changed and then rested, once", async () => {
+  await using file = await passwordFile("");
+  let changes = 0;
+  const watcher = new FileWatcher(file.path, 1_000_000, () => Promise.resolve(changes += 1));
+  await watcher.start();
+  const changesAfterLook = async () => {
+    await watcher.look();
+    return changes;
+  };
+  assert.equal(await changesAfterLook(), 0);
+  await file.write("half");
+  assert.equal(await changesAfterLook(), 0);
+  await file.write("the whole");
+  assert.equal(await changesAfterLook(), 0);
+  assert.equal(await changesAfterLook(), 1);
+  assert.equal(await changesAfterLook(), 1);
+  await watcher.stop();
+});
+
+Deno.test("a hook that has been stopped, or could not start, does not look at its file any more", async () => {
+  await using file = await passwordFile("malformed");
+  const [stopped, failed, witness] = [recordingLogger(), recordingLogger(), recordingLogger()];
+  await assert.rejects(startBrokerWith({ passwordFile: file.path, reloadInterval }, { logger: failed }));
+  await file.write("");
+  const { broker: closed } = await startBrokerWith({ passwordFile: file.path, reloadInterval }, { logger: stopped });
+  await closed.close();
+  const { broker } = await startBrokerWith({ passwordFile: file.path, reloadInterval }, { logger: witness });
+  await using _broker = broker;
+  for (const text of ["#", "##", "###"]) {
+    await file.write(text);
+    await witness.logged(taken);
+  }
+  assert.deepEqual([...stopped.lines, ...failed.lines].filter((line) => taken.test(line)), []);
 });
 
 Deno.test("no password reaches a log, whatever happens", async () => {

@@ -89,7 +89,8 @@ for (const level of levels) {
       },
     });
     await using _broker = broker;
-    assert.equal(await logIn(broker, { level, clientId: "c1", username: "alice", password: "pässword" }), 0);
+    const accepted = await broker.connect({ level, clientId: "c1", username: "alice", password: "pässword" });
+    await accepted.expectNothing();
     assert.equal(await logIn(broker, { level, username: "alice", password: "ignored" }), answer(level, 0x86, 4));
     assert.equal(await logIn(broker, { level, username: "alice" }), answer(level, 0x86, 4));
     const [[client, username, password, packet], , [, , missing]] = asked;
@@ -207,6 +208,21 @@ Deno.test("a login that has succeeded once costs no hash again, until the passwo
   assert.equal(await logIn(broker, { username: "alice", password: "secret" }), 0x86);
   assert.equal(await logIn(broker, { username: "alice", password: "other" }), 0);
   assert.equal(auth.stats().hashes, 4);
+});
+
+Deno.test("a login that is remembered does not wait for others", async () => {
+  const { broker, auth } = await startBrokerWith({
+    credentials: { alice: secrets.scrypt, bob: await hashPassword("secret", { cost: 15 }) },
+    concurrency: 1,
+    maximumWaiting: 0,
+  });
+  await using _broker = broker;
+  assert.equal(await logIn(broker, { username: "alice", password: "secret" }), 0);
+  const slow = logIn(broker, { username: "bob", password: "secret" });
+  await until(() => auth.stats().hashing === 1);
+  assert.equal(await logIn(broker, { username: "alice", password: "secret" }), 0);
+  assert.equal(auth.stats().hashing, 1);
+  assert.equal(await slow, 0);
 });
 
 Deno.test("rememberLogins: false computes the hash each time", async () => {

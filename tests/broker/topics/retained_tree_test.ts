@@ -12,7 +12,7 @@ function treeOf(...names: string[]): RetainedTree {
 }
 
 function matchedNames(tree: RetainedTree, filter: string): string[] {
-  return tree.match(filter).map(({ topic }) => topic.name).sort();
+  return [...tree.match(filter)].map(({ topic }) => topic.name).sort();
 }
 
 Deno.test("after any storing and deleting, a filter finds what the specification's words match", () => {
@@ -34,8 +34,9 @@ Deno.test("after any storing and deleting, a filter finds what the specification
       }
       for (const filter of filters) {
         const expected = [...model.values()].filter(({ topic }) => matches(filter, topic.name));
-        assert.deepEqual(new Set(tree.match(filter)), new Set(expected));
-        assert.equal(tree.match(filter).length, expected.length);
+        const found = [...tree.match(filter)];
+        assert.deepEqual(new Set(found), new Set(expected));
+        assert.equal(found.length, expected.length);
       }
     }),
     { numRuns: 1000 },
@@ -71,6 +72,44 @@ Deno.test("deleting a topic leaves those above and below it", () => {
   assert.equal(tree.size, 2);
 });
 
+Deno.test("whatever changes while a filter is looked up, what stays is found once, and nothing that is stored meanwhile", () => {
+  const change = fc.record({ name: arbitraryTopicName, isRemoval: fc.boolean() });
+  const changes = fc.array(change, { maxLength: 30 });
+  fc.assert(
+    fc.property(changes, fc.array(changes, { maxLength: 10 }), arbitraryTopicFilter, (before, meanwhile, filter) => {
+      const tree = new RetainedTree();
+      const model = new Map<string, Message>();
+      const apply = ({ name, isRemoval }: { name: string; isRemoval: boolean }) => {
+        if (isRemoval) {
+          tree.delete(name);
+          model.delete(name);
+        } else {
+          const stored = message(name);
+          tree.set(stored);
+          model.set(name, stored);
+        }
+      };
+      for (const change of before) apply(change);
+      const atFirst = new Set([...model.values()].filter(({ topic }) => matches(filter, topic.name)));
+      const found: Message[] = [];
+      const search = tree.match(filter);
+      for (const changes of meanwhile) {
+        const next = search.next();
+        if (!next.done) {
+          assert.equal(model.get(next.value.topic.name), next.value);
+          found.push(next.value);
+        }
+        for (const change of changes) apply(change);
+      }
+      found.push(...search);
+      assert.equal(new Set(found).size, found.length);
+      for (const one of found) assert(atFirst.has(one));
+      for (const one of atFirst) if (model.get(one.topic.name) === one) assert(found.includes(one));
+    }),
+    { numRuns: 1000 },
+  );
+});
+
 Deno.test("100,000 topics elsewhere do not slow a wildcard down", () => {
   const wanted = Array.from({ length: 10 }, (_, index) => `a/${index}/c`);
   const small = treeOf(...wanted);
@@ -104,7 +143,7 @@ function fastest(tree: RetainedTree, filter: string): number {
   let least = Infinity;
   for (let run = 0; run < 50; run++) {
     const start = performance.now();
-    for (let repeat = 0; repeat < 100; repeat++) tree.match(filter);
+    for (let repeat = 0; repeat < 100; repeat++) for (const _found of tree.match(filter));
     least = Math.min(least, performance.now() - start);
   }
   return least;
