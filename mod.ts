@@ -24,7 +24,19 @@ export type {
   SubscribeOptions,
 } from "./broker/broker.ts";
 export type { Counters } from "./broker/broker_context.ts";
-export type { AuthExchange, AuthStep, ClientInfo, DropReason, Hook, HookContext } from "./broker/hooks.ts";
+export type {
+  AuthExchange,
+  AuthStep,
+  ClientInfo,
+  DropReason,
+  Hook,
+  HookContext,
+  RestoredSession,
+  StoredMessage,
+  StoredOutgoing,
+  StoredSession,
+  StoredSubscription,
+} from "./broker/hooks.ts";
 export { defaultLimits } from "./broker/limits.ts";
 export type { Limits } from "./broker/limits.ts";
 export type { Listener, NetworkAddress, Peer, UnixAddress } from "./broker/listener.ts";

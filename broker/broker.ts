@@ -342,7 +342,8 @@ export class Broker implements AsyncDisposable {
     const { remoteAddress } = peer;
     if (this.#closing !== undefined || !connections.mayOpen(remoteAddress)) {
       counters.connectionsRefused += 1;
-      logger.warn("a connection from {remoteAddress} is refused: there are too many", { remoteAddress });
+      const reason = this.#closing === undefined ? "there are too many" : "the broker is closed";
+      logger.warn("a connection from {remoteAddress} is refused: {reason}", { remoteAddress, reason });
       transport.close();
       return Promise.resolve();
     }

@@ -74,12 +74,11 @@ export class Router {
   }
 
   #matches(topic: Topic): Matches {
-    const { subscriptions } = this.#context;
-    if (topic.matches === undefined || topic.matchesVersion !== subscriptions.version) {
-      topic.matches = subscriptions.match(topic.name);
-      topic.matchesVersion = subscriptions.version;
-    }
-    return topic.matches;
+    const { subscriptions, topics } = this.#context;
+    if (topic.matches !== undefined && topic.matchesVersion === subscriptions.version) return topic.matches;
+    const matches = subscriptions.match(topic.name);
+    topics.rememberMatches(topic, matches, subscriptions.version);
+    return matches;
   }
 
   #deliverShared(message: Message, group: SharedGroup, passedOver?: Set<Subscriber>): MaybePromise<void> {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { Config } from "./config.ts";
 import { Failure } from "./failure.ts";
+import { hostAndPort } from "./host_and_port.ts";
 
 interface CheckOptions {
   syntaxOnly?: true;
@@ -46,7 +47,7 @@ function summary({ listeners, hooks, log }: Config): string[] {
   const where = listeners.map((listener) =>
     listener.transport === "unix"
       ? `unix ${listener.path}`
-      : `${listener.transport ?? "tcp"} ${listener.hostname}:${listener.port}`
+      : `${listener.transport ?? "tcp"} ${hostAndPort(listener.hostname, listener.port)}`
   );
   return [
     `  listeners: ${where.join(", ")}`,

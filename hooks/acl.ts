@@ -39,8 +39,7 @@ export interface AclOptions {
   /**
    * What happens to a subscription that asks for more than the client may read, e.g. `#` where only `home/#` is allowed.
    * `"refuse"`: it is refused with 0x87. `"filter"`: it is granted, unless nothing of it may be read, and the client is
-   * sent only what it may read. Shared subscriptions are always refused, since a message that a member may not read would
-   * be lost for its group. Default `"refuse"`.
+   * sent only what it may read. Default `"refuse"`.
    */
   wideSubscriptions?: "refuse" | "filter";
 }
@@ -131,11 +130,8 @@ export function aclHook(options: AclOptions = {}): AclHook {
   }
 
   function maySubscribe(client: ClientInfo, rules: readonly TopicRule[], topicFilter: string): boolean {
-    const shared = parseSharedFilter(topicFilter);
-    const filter = levelsOf(shared?.topicFilter ?? topicFilter);
-    const granted = wideSubscriptions === "filter" && shared === undefined
-      ? mayReadSome(rules, filter)
-      : mayReadAll(rules, filter);
+    const filter = levelsOf(parseSharedFilter(topicFilter)?.topicFilter ?? topicFilter);
+    const granted = wideSubscriptions === "filter" ? mayReadSome(rules, filter) : mayReadAll(rules, filter);
     if (!granted) report(client, "read", topicFilter);
     return granted;
   }

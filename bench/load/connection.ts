@@ -39,6 +39,9 @@ export class Connection {
   #outboundLength = 0;
   #spare: Uint8Array = new Uint8Array();
   #writing = false;
+  #closed = false;
+  /** What came right behind the answer to a request: messages that waited for a session. */
+  #early: Uint8Array = new Uint8Array();
 
   private constructor(socket: Deno.TcpConn, level: ProtocolLevel) {
     this.#socket = socket;
@@ -112,9 +115,14 @@ export class Connection {
     { unhurried = false }: { unhurried?: boolean } = {},
   ): Promise<never> {
     const buffer = new Uint8Array(readBufferSize);
-    let kept = 0;
+    buffer.set(this.#early);
+    let kept = this.#early.length;
     for (;;) {
-      const count = await this.#socket.read(kept === 0 ? buffer : buffer.subarray(kept));
+      const count = await this.#socket.read(kept === 0 ? buffer : buffer.subarray(kept)).catch((error) => {
+        if (!this.#closed) throw error;
+        return undefined;
+      });
+      if (count === undefined) return await new Promise(() => {});
       if (count === null) throw new Error("the broker closed a connection");
       const end = kept + count;
       const consumed = consume(buffer, end);
@@ -124,7 +132,9 @@ export class Connection {
     }
   }
 
+  /** Closes the connection without a word: nothing more is received. */
   close(): void {
+    this.#closed = true;
     this.#socket.close();
   }
 
@@ -137,7 +147,10 @@ export class Connection {
       if (count === null) throw new Error("the broker closed a connection during its handshake");
       end += count;
       const size = packetSize(buffer.subarray(0, end));
-      if (size !== undefined && size <= end) return buffer.subarray(0, size);
+      if (size !== undefined && size <= end) {
+        this.#early = buffer.subarray(size, end);
+        return buffer.subarray(0, size);
+      }
     }
   }
 

@@ -133,7 +133,7 @@ export class SubscriptionTree {
         const other = bySubscriber.get(subscription.subscriber);
         bySubscriber.set(subscription.subscriber, other === undefined ? subscription : merge(other, subscription));
       }
-      groups.push(...node.groups.values());
+      for (const group of node.groups.values()) groups.push(group);
     }
     return { deliveries: [...bySubscriber.values()], groups };
   }

@@ -24,9 +24,10 @@ export class Topic {
   }
 }
 
-/** The most bytes of topic names, and the most topics, that are remembered before all are forgotten. */
+/** So many bytes of topic names, topics, and deliveries to their subscribers are remembered before all is forgotten. */
 const MOST_BYTES = 8 * 1024 * 1024;
 const MOST_TOPICS = SLOTS / 2;
+const MOST_DELIVERIES = 4 * 1024 * 1024;
 
 /**
  * Finds a topic by the bytes in which it came, so that a known one is neither decoded nor checked nor matched again.
@@ -36,6 +37,7 @@ export class TopicCache {
   #slots: (Topic | undefined)[] = [];
   #count = 0;
   #bytes = 0;
+  #deliveries = 0;
 
   constructor(limits: Limits) {
     this.#limits = limits;
@@ -70,6 +72,17 @@ export class TopicCache {
     return this.find(bytes, 0, bytes.length);
   }
 
+  /** Has a topic remember who gets its messages, as the subscription tree is at this version. */
+  rememberMatches(topic: Topic, matches: Matches, version: number): void {
+    this.#deliveries += matches.deliveries.length - (topic.matches?.deliveries.length ?? 0);
+    if (this.#deliveries > MOST_DELIVERIES) {
+      this.#forgetAll();
+      this.#deliveries = matches.deliveries.length;
+    }
+    topic.matches = matches;
+    topic.matchesVersion = version;
+  }
+
   #check({ name, bytes }: Topic): void {
     const { topicLength, topicLevels } = this.#limits;
     if (bytes.length > topicLength) {
@@ -88,11 +101,7 @@ export class TopicCache {
   }
 
   #remember(topic: Topic, home: number): void {
-    if (this.#count >= MOST_TOPICS || this.#bytes + topic.bytes.length > MOST_BYTES) {
-      this.#slots = [];
-      this.#count = 0;
-      this.#bytes = 0;
-    }
+    if (this.#count >= MOST_TOPICS || this.#bytes + topic.bytes.length > MOST_BYTES) this.#forgetAll();
     if (this.#slots.length === 0) this.#slots = new Array(SLOTS).fill(undefined);
     for (let probe = 0; probe < LONGEST_PROBE; probe++) {
       const slot = (home + probe) & (SLOTS - 1);
@@ -102,6 +111,15 @@ export class TopicCache {
       this.#bytes += topic.bytes.length;
       return;
     }
+  }
+
+  /** What retained messages and aliases still hold of the topics is their names. */
+  #forgetAll(): void {
+    for (const topic of this.#slots) if (topic !== undefined) topic.matches = undefined;
+    this.#slots = [];
+    this.#count = 0;
+    this.#bytes = 0;
+    this.#deliveries = 0;
   }
 }
 

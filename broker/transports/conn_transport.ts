@@ -27,17 +27,12 @@ export class ConnTransport implements Transport {
 
   /** Not an async function of its own: that would cost every idle connection another promise and what hangs on it. */
   read(): Promise<number | null> {
-    if (this.#early !== undefined) return Promise.resolve(this.#early.length);
+    if (this.#early !== undefined) return this.#readEarly(this.#early);
     this.#fitBuffer();
     return this.#conn.read(this.#buffer);
   }
 
   received(length: number): Uint8Array {
-    const early = this.#early;
-    if (early !== undefined) {
-      this.#early = undefined;
-      return early;
-    }
     this.#filled = length === this.#buffer.length;
     this.#quietReads = length * STEP > this.#buffer.length ? 0 : this.#quietReads + 1;
     return this.#buffer.subarray(0, length);
@@ -58,6 +53,13 @@ export class ConnTransport implements Transport {
     } catch {
       // It is closed already: the peer was faster, or an error did it.
     }
+  }
+
+  #readEarly(early: Uint8Array): Promise<number> {
+    this.#early = undefined;
+    this.#replaceBuffer(early.length);
+    this.#buffer.set(early);
+    return Promise.resolve(early.length);
   }
 
   /** A read that filled the buffer is followed by a larger one; a connection that has gone quiet gives the memory back. */

@@ -27,7 +27,8 @@ export class SocketTransport implements Transport {
   }
 
   async read(): Promise<number | null> {
-    if (this.#chunk === undefined && !this.#ended) {
+    this.#chunk = undefined;
+    if (!this.#ended) {
       const waiting = new Promise<void>((resolve) => this.#wake = resolve);
       this.#socket.resume();
       await waiting;

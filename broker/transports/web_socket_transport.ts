@@ -6,6 +6,8 @@ import type { Transport } from "../transport.ts";
 /** So many bytes may wait to be read before the peer has to wait, in bytes. */
 const HIGH_WATER = 64 * 1024;
 
+const noBytes = new Uint8Array(0);
+
 /** WebSocket close codes. Source: RFC 6455 section 7.4.1. */
 const NORMAL_CLOSURE = 1000;
 const UNSUPPORTED_DATA = 1003;
@@ -17,28 +19,28 @@ const UNSUPPORTED_DATA = 1003;
 export class WebSocketTransport implements Transport {
   readonly #socket: WebSocket;
   readonly #chunks = new Fifo<Uint8Array>();
+  /** Bytes in `#chunks`. */
   #waiting = 0;
+  #received: Uint8Array = noBytes;
   #ended = false;
+  /** What the peer has done that it must not; it has been told in a close frame. */
+  #error: Error | undefined;
   /** Settles the `read` that waits. */
   #wake: (() => void) | undefined;
 
   constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.on("message", (data: Uint8Array, isBinary: boolean) => {
-      if (!isBinary) return socket.close(UNSUPPORTED_DATA, "MQTT needs binary frames");
       // An empty frame holds no part of a packet.
-      if (data.length === 0) return;
+      if (this.#ended || data.length === 0) return;
+      if (!isBinary) return this.#refuseText();
       this.#chunks.push(data);
       this.#waiting += data.length;
       if (this.#waiting > HIGH_WATER) socket.pause();
       this.#wake?.();
     });
-    // What went wrong is followed by the close.
-    socket.on("error", () => {});
-    socket.on("close", () => {
-      this.#ended = true;
-      this.#wake?.();
-    });
+    socket.on("error", (error: Error) => this.#end(error));
+    socket.on("close", () => this.#end());
   }
 
   async read(): Promise<number | null> {
@@ -46,13 +48,20 @@ export class WebSocketTransport implements Transport {
       await new Promise<void>((resolve) => this.#wake = resolve);
       this.#wake = undefined;
     }
-    return this.#chunks.peek()?.length ?? null;
+    const chunk = this.#chunks.shift();
+    if (chunk === undefined) {
+      if (this.#error !== undefined) throw this.#error;
+      return null;
+    }
+    this.#received = chunk;
+    this.#waiting -= chunk.length;
+    if (this.#waiting <= HIGH_WATER && this.#socket.isPaused) this.#socket.resume();
+    return chunk.length;
   }
 
   received(): Uint8Array {
-    const chunk = this.#chunks.shift()!;
-    this.#waiting -= chunk.length;
-    if (this.#waiting <= HIGH_WATER && this.#socket.isPaused) this.#socket.resume();
+    const chunk = this.#received;
+    this.#received = noBytes;
     return chunk;
   }
 
@@ -67,8 +76,19 @@ export class WebSocketTransport implements Transport {
     return Promise.resolve();
   }
 
+  /** A peer that has been told what it has done wrong is left a moment to answer, and with that the time to be told. */
   close(): void {
-    this.#socket.terminate();
+    if (this.#error === undefined) this.#socket.terminate();
+    this.#end();
+  }
+
+  #refuseText(): void {
+    this.#socket.close(UNSUPPORTED_DATA, "MQTT needs binary frames");
+    this.#end(new Error("a text frame: MQTT needs binary ones"));
+  }
+
+  #end(error?: Error): void {
+    this.#error ??= error;
     this.#ended = true;
     this.#wake?.();
   }

@@ -87,9 +87,11 @@ function read({ option, path }: Found, text: string): Pick<Override, "path" | "v
 }
 
 function suggestion(root: Option, name: string): string {
-  const index = name.match(/_(\d{1,3})_/)?.[1] ?? "0";
-  const near = nearest(name, [...variablesOf(root, PREFIX, index)]);
-  return near === undefined ? "" : `; did you mean ${near}?`;
+  const given = name.slice(PREFIX.length);
+  const index = given.match(/_(\d{1,3})_/)?.[1] ?? "0";
+  const names = [...variablesOf(root, "", index)];
+  const near = nearest(given, names) ?? names.find((candidate) => candidate.endsWith(`_${given}`));
+  return near === undefined ? "" : `; did you mean ${PREFIX}${near}?`;
 }
 
 function* variablesOf(option: Option, prefix: string, index: string): Generator<string> {

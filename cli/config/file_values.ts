@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { isGroup, type Option, partOf, type Path } from "./option.ts";
 import type { Problem } from "./problem.ts";
-import { readValueFile } from "./text_file.ts";
+import { isPem, readValueFile } from "./text_file.ts";
 
 /** How the values of a configuration file are taken. */
 export interface FileValueOptions {
@@ -44,7 +44,7 @@ export async function takeFileValues(
   }
 
   function inDirectory(path: string): string {
-    return path.startsWith("-----BEGIN ") ? path : resolve(directory, path);
+    return isPem(path) ? path : resolve(directory, path);
   }
 
   async function secret(file: string, path: Path): Promise<string> {

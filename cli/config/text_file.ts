@@ -19,6 +19,11 @@ export async function readValueFile(path: string): Promise<string> {
   return (await readTextFile(path)).replace(/\r?\n$/, "");
 }
 
+/** Whether an option that takes a file or the PEM text itself has got the text. */
+export function isPem(given: string): boolean {
+  return given.startsWith("-----BEGIN ");
+}
+
 function reasonOf(error: Error): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
   if (error instanceof Deno.errors.PermissionDenied) return "permission denied";

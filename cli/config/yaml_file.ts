@@ -124,6 +124,7 @@ export function parseYamlFile(name: string, text: string): YamlFile {
     offsets.set(JSON.stringify(path), node.range![0]);
   }
 
+  if (document.contents !== null) note([], document.contents);
   return {
     name,
     value: valueOf(document.contents, []),

@@ -1,11 +1,13 @@
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { NetworkAddress } from "../../broker/listener.ts";
+import { hostAndPort } from "../host_and_port.ts";
 import type { Running } from "./reload.ts";
 
 /** Where a broker listens, and two lines to copy that show it at work, if our own clients can reach it. */
 export function greeting({ broker: { listeners }, config, hooks: { auth, metrics } }: Running): string {
-  const metricsUrl = metrics?.address && `http://${inUrl(metrics.address.hostname)}:${metrics.address.port}/metrics`;
+  const metricsUrl = metrics?.address &&
+    `http://${hostAndPort(metrics.address.hostname, metrics.address.port)}/metrics`;
   const [first, ...others] = [...listeners.map(({ url }) => url), ...(metricsUrl ? [metricsUrl] : [])];
   const tcp = listeners.map(({ address }) => address).find(({ transport }) => transport === "tcp");
   const store = config.hooks.sqlite?.path ?? "memory";
@@ -27,10 +29,6 @@ function tryIt({ hostname, port }: NetworkAddress, asksForPassword: boolean): st
     `Try it:  ${client("sub", "-v", "-t", "'demo/#'")}`,
     `         ${client("pub", "-t", "demo/hello", "-m", "world")}`,
   ];
-}
-
-function inUrl(hostname: string): string {
-  return hostname.includes(":") ? `[${hostname}]` : hostname;
 }
 
 /** How this program was started, to be copied into a shell. */

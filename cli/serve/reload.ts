@@ -33,7 +33,7 @@ export async function reload(running: Running, load: () => Promise<Config>): Pro
     configureLogging(next.log);
   } catch (error) {
     const problems = error instanceof ConfigError ? error.lines : [(error as Error).message];
-    for (const problem of problems) logger.error("{problem}", { problem });
+    for (const problem of problems) logger.error(literally(problem));
     return logger.error("everything stays as it is, since the configuration cannot be used");
   }
   for (const path of changesOf(config, next)) {
@@ -79,4 +79,9 @@ async function reloadUsers(auth: AuthHook, before: Config, after: Config): Promi
     if (old[username] !== password) auth.addUser(username, password);
   }
   await auth.reload();
+}
+
+/** A text as a message in which braces stand for themselves. */
+function literally(text: string): string {
+  return text.replaceAll(/[{}]/g, "$&$&");
 }

@@ -6,6 +6,16 @@ import { everyTopic, levelsOf, type TopicLevels } from "./topic_levels.ts";
 
 /**
  * Who may or may not do what. A field that is left out matches everything, so that `{ permission: "deny" }` denies all.
+ *
+ * @example In YAML
+ * ```yaml
+ * denyByDefault: true
+ * rules:
+ *   - { permission: allow, username: admin }
+ *   - { permission: deny, clientId: "sensor-*", access: read }
+ *   - { permission: allow, clientId: "sensor-*", topicFilter: "sensors/%c/#", access: write }
+ *   - { permission: allow, topicFilter: "home/%u/#" }
+ * ```
  */
 export interface AclRule {
   /** What follows if the rule matches. */

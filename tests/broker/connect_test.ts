@@ -34,11 +34,11 @@ async function answer(client: RawClient): Promise<ConnackPacket | undefined> {
   return connack;
 }
 
-/** A CONNECT whose first bytes, the fixed header and the protocol name and level, are these. */
+/** A CONNECT with this protocol name and level; the name is as long as that of one of the versions. */
 function connectBytes(level: number, name = "MQTT"): Uint8Array {
-  const bytes = encode(connectPacket({ level: 4, clientId: "a" }), 4);
+  const bytes = encode(connectPacket({ level: name.length === 4 ? 4 : 3, clientId: "a" }), 4);
   bytes.set(new TextEncoder().encode(name), 4);
-  bytes[8] = level;
+  bytes[4 + name.length] = level;
   return bytes;
 }
 
@@ -287,7 +287,12 @@ for (const level of [6, 7, 0x7f]) {
   });
 }
 
-for (const [name, level] of [["MQTT", 0], ["MQTT", 1], ["MQTT", 2], ["MQTT", 3], ["MQTT", 0x84]] as const) {
+const unknown = [["MQTT", 0], ["MQTT", 1], ["MQTT", 2], ["MQTT", 3], ["MQTT", 0x84], ["MQIsdp", 2], [
+  "MQIsdp",
+  4,
+]] as const;
+
+for (const [name, level] of unknown) {
   Deno.test(`[3.1.1 MQTT-3.1.2-2] protocol ${name} level ${level} is answered in MQTT 3.1.1 with 1`, async () => {
     await using broker = await startBroker();
     const client = await broker.open();
@@ -304,7 +309,7 @@ Deno.test("[5.0 MQTT-3.1.2-1] a protocol name that is not MQTT is refused", asyn
   await four.sendBytes(connectBytes(4, "mqtt"));
   assert.equal((await answer(four))?.reasonCode, 1);
   const five = await broker.open();
-  await five.sendBytes(connectBytes(5, "MQTt"));
+  await five.sendBytes(connectBytes(5, "MQIsdp"));
   assert.equal((await answer(five))?.reasonCode, 0x84);
 });
 

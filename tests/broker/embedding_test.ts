@@ -389,43 +389,53 @@ for (
 // Figures
 
 Deno.test("stats say what the broker holds and has done", async () => {
+  const before = Date.now();
   await using broker = await startBroker({ limits: { connections: 3, queueMessages: 1 } });
-  const nothing = broker.stats();
+  const { startedAt, ...nothing } = broker.stats();
+  assert(startedAt >= before && startedAt <= Date.now());
   for (const [name, figure] of Object.entries(nothing)) assert.equal(figure, 0, name);
   const client = await broker.connect({ clientId: "a" });
   const away = await broker.connect({ ...lasting(5), clientId: "away" });
   await away.subscribe(["a", "b"], { qos: 1 });
   await away.disconnect();
+  await eventually(() => broker.stats().connections === 1, "the end of a connection");
   await broker.open();
-  await eventually(() => broker.stats().connections === 2, "an open connection");
   await broker.open();
   const refused = await broker.open();
   await refused.expectClosed();
   using _local = await broker.subscribe("a", () => {});
-  await client.subscribe("b");
-  await client.publish({ topic: "a", payload: "x", retain: true, qos: 1 });
+  await client.subscribe(["b", "$share/g/z"]);
+  await client.publish({ topic: "a", payload: "retained", retain: true, qos: 1 });
   await client.publish({ topic: "c", payload: "x" });
-  await broker.publish("b", "x", { qos: 1 });
-  assert.equal((await receive(client)).text, "x");
-  const { bytesReceived, bytesSent, ...stats } = broker.stats();
+  await broker.publish("b", "for both", { qos: 1 });
+  assert.equal((await receive(client)).text, "for both");
+  const { bytesReceived, bytesSent, queuedBytes, ...stats } = broker.stats();
   assert.deepEqual(stats, {
+    startedAt,
     connections: 3,
     clients: 1,
+    clientsMaximum: 2,
     sessions: 2,
-    subscriptions: 4,
+    sessionsExpired: 0,
+    subscriptions: 5,
+    sharedSubscriptions: 1,
     retainedMessages: 1,
     queuedMessages: 1,
+    packetsReceived: 7,
+    packetsSent: 6,
     messagesReceived: 2,
     messagesSent: 1,
+    payloadBytesReceived: 9,
+    payloadBytesSent: 8,
     messagesDropped: 1,
     connectionsAccepted: 4,
     connectionsRefused: 1,
+    connectsReceived: 2,
   });
-  assert(bytesReceived > 60 && bytesSent > 40, `${bytesReceived} ${bytesSent}`);
-  const before = broker.stats();
+  assert(bytesReceived > 60 && bytesSent > 40 && queuedBytes > 8, `${bytesReceived} ${bytesSent} ${queuedBytes}`);
   await client.expectNothing();
-  const after = broker.stats();
-  assert.deepEqual([after.bytesReceived - before.bytesReceived, after.bytesSent - before.bytesSent], [2, 2]);
+  const later = broker.stats();
+  assert.deepEqual([later.bytesReceived - bytesReceived, later.bytesSent - bytesSent], [2, 2]);
 });
 
 // The end

@@ -16,17 +16,17 @@ async function silence(client: RawClient): Promise<number> {
   return performance.now() - begin;
 }
 
-for (const [level, version] of versions) {
-  Deno.test(`MQTT ${version}: a silent client is disconnected after one and a half times its keep alive`, async () => {
-    await using broker = await startBroker();
-    await using client = await connectPatiently(broker, { level, clientId: "a", keepAlive: 1 });
+Deno.test("a silent client is disconnected after one and a half times its keep alive, in every version", async () => {
+  await using broker = await startBroker();
+  await Promise.all(versions.map(async ([level, version]) => {
+    await using client = await connectPatiently(broker, { level, clientId: version, keepAlive: 1 });
     const waited = await silence(client);
     // A millisecond for the difference between the two ends' clocks.
-    assert(waited >= 1499, `disconnected after ${waited} ms already`);
-    assert(waited < 3000, `disconnected after ${waited} ms only`);
-    assert.equal(broker.stats().clients, 0);
-  });
-}
+    assert(waited >= 1499, `MQTT ${version}: disconnected after ${waited} ms already`);
+    assert(waited < 4000, `MQTT ${version}: disconnected after ${waited} ms only`);
+  }));
+  assert.equal(broker.stats().clients, 0);
+});
 
 Deno.test("[5.0 MQTT-3.1.2-22] packets of any type keep a client connected, a part of a packet does not", async () => {
   await using broker = await startBroker();

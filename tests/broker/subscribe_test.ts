@@ -3,6 +3,7 @@ import type { Qos, SubscriptionRequest } from "../../mod.ts";
 import type { RawClient, SubscribeOptions } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { receive, receiveTexts } from "./receive.ts";
+import { statement } from "./statement.ts";
 import { lasting, versions } from "./versions.ts";
 
 function request(topicFilter: string, qos: Qos = 0): SubscriptionRequest {
@@ -40,7 +41,7 @@ for (const [level, version] of versions) {
     await subscriber.expectNothing();
   });
 
-  Deno.test(`[${version} MQTT-4.7.2-1] "#" and "+/a" do not match topics that begin with "$"`, async () => {
+  Deno.test(`${statement(level, "MQTT-4.7.2-1")} "#" and "+/a" do not match topics that begin with "$"`, async () => {
     await using broker = await startBroker();
     const everything = await broker.connect({ level });
     await everything.subscribe(["#", "+/a"]);
@@ -53,7 +54,7 @@ for (const [level, version] of versions) {
     await dollar.expectNothing();
   });
 
-  Deno.test(`[${version} MQTT-3.8.4-2] SUBACK has the packet identifier of its SUBSCRIBE`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.8.4-2")} SUBACK has the packet identifier of its SUBSCRIBE`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     for (const packetId of [1, 513, 65_535]) {
@@ -131,7 +132,7 @@ for (const [level, version] of versions) {
     }
   });
 
-  Deno.test(`[${version} MQTT-3.3.4-2] overlapping subscriptions bring one copy, at the highest QoS`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.3.4-2", "MQTT-3.3.5-1")} overlapping subscriptions bring one copy, at the highest QoS`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     assert.deepEqual(
@@ -155,7 +156,7 @@ for (const [level, version] of versions) {
     for (const [qos, client] of clients.entries()) assert.equal((await receive(client)).qos, qos);
   });
 
-  Deno.test(`[${version} MQTT-3.10.4-2] who has unsubscribed gets no new messages, but what it still subscribes to`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.10.4-2")} who has unsubscribed gets no new messages, but what it still subscribes to`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     await client.subscribe(["a", "b", "c"]);
@@ -166,7 +167,7 @@ for (const [level, version] of versions) {
     assert.equal(broker.stats().subscriptions, 1);
   });
 
-  Deno.test(`[${version} MQTT-3.10.4-1] only a filter that is the same character by character is unsubscribed`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.10.4-1")} only a filter that is the same character by character is unsubscribed`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     await client.subscribe(["a/b", "a/+"]);
@@ -177,7 +178,7 @@ for (const [level, version] of versions) {
     assert.deepEqual(await receiveTexts(client, 1), ["still"]);
   });
 
-  Deno.test(`[${version} MQTT-3.10.4-5] UNSUBACK comes also if there was nothing to unsubscribe from`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.10.4-5")} UNSUBACK comes also if there was nothing to unsubscribe from`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     await client.subscribe("a");
@@ -185,7 +186,7 @@ for (const [level, version] of versions) {
     assert.deepEqual(reasonCodes, level === 5 ? [0x11, 0, 0x11] : []);
   });
 
-  Deno.test(`[${version} MQTT-3.10.4-3] what has been sent before an UNSUBSCRIBE is delivered to the end`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.10.4-3")} what has been sent before an UNSUBSCRIBE is delivered to the end`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ ...lasting(level), clientId: "a" });
     await client.subscribe("a", { qos: 2 });

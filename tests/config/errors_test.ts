@@ -132,7 +132,7 @@ const badFiles: BadFile[] = [
   {
     what: "a file that holds a text",
     config: `listeners\n`,
-    lines: ['hookmq.yaml: "listeners": must be a group of options (name: value)'],
+    lines: ['hookmq.yaml:1:1: "listeners": must be a group of options (name: value)'],
   },
   {
     what: "topic filters of rules that are none",

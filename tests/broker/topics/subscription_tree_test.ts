@@ -173,6 +173,12 @@ Deno.test("groups of one name with different filters, and of one filter with dif
   assert.equal(tree.size, 4);
 });
 
+Deno.test("200,000 groups with one filter are all found", () => {
+  const tree = new SubscriptionTree();
+  for (let index = 0; index < 200_000; index++) tree.add(subscription(ann, `$share/${index}/a`));
+  assert.equal(tree.match("a").groups.length, 200_000);
+});
+
 Deno.test("every change that changes a match changes the version, and nothing else does", () => {
   const tree = new SubscriptionTree();
   const versions = new Set([tree.version]);

@@ -89,6 +89,25 @@ Deno.test("long names are forgotten before they take much memory", () => {
   assert.notEqual(find(cache, name(0)), first);
 });
 
+Deno.test("who gets a topic's messages is remembered until there are too many to remember", () => {
+  const cache = cacheWith();
+  const matches = { deliveries: new Array(10_000).fill({}), groups: [] };
+  const first = find(cache, "first");
+  // Whoever matches again and again takes no more room by that.
+  for (let version = 1; version <= 2000; version++) cache.rememberMatches(first, matches, version);
+  assert.deepEqual([first.matches, first.matchesVersion], [matches, 2000]);
+  assert.equal(find(cache, "first"), first);
+  const topics: Topic[] = [];
+  for (let index = 0; index < 2000; index++) {
+    const topic = find(cache, `${index}`);
+    cache.rememberMatches(topic, matches, 2000);
+    assert.equal(topic.matches, matches);
+    topics.push(topic);
+  }
+  const remembered = topics.filter(({ matches }) => matches !== undefined).length;
+  assert(remembered < 1000, `${remembered}`);
+});
+
 Deno.test("topics that all fall into one slot are each found as themselves", () => {
   const names = collidingNames(40);
   const cache = cacheWith();
