@@ -202,7 +202,7 @@ export class Message implements PublishFrame {
   /** Settles when all that the acknowledgement waits for has. */
   get stored(): MaybePromise<void> {
     const stores = this.#stores;
-    if (stores === undefined) return;
+    if (stores === undefined) return undefined;
     return stores.length === 1 ? stores[0] : Promise.all(stores).then(() => {});
   }
 

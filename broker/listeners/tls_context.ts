@@ -1,6 +1,7 @@
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
-import { createSecureContext, createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
+import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
 import type { Newcomer } from "./socket_server.ts";
 
 /** With what a listener proves who it is, and what it asks of its clients. */
@@ -76,30 +77,53 @@ function pauseWith(secured: TLSSocket, below: Socket): void {
 
 async function load(options: TlsOptions): Promise<SecureContextOptions> {
   const [cert, key, ca] = await Promise.all([
-    pem("certificate", options.certificate),
-    pem("key", options.key),
+    text("certificate", options.certificate),
+    text("key", options.key),
     options.clientCertificateAuthority === undefined
       ? undefined
-      : pem("clientCertificateAuthority", options.clientCertificateAuthority),
+      : text("clientCertificateAuthority", options.clientCertificateAuthority),
   ]);
+  // The runtime looks at them only when a client comes, which would then be turned away.
+  const [certificate] = certificates(named("certificate", options.certificate), cert);
+  if (!certificate.checkPrivateKey(privateKey(named("key", options.key), key))) {
+    throw new Error(`${named("key", options.key)} does not belong to ${named("certificate", options.certificate)}`);
+  }
+  if (ca !== undefined) certificates(named("clientCertificateAuthority", options.clientCertificateAuthority!), ca);
+  return { cert, key, ca };
+}
+
+async function text(name: string, given: string): Promise<string> {
+  if (isPem(given)) return given;
+  return await readFile(given, "utf8").catch((error) => {
+    throw new Error(`cannot read ${name} ${given}: ${error.message}`, { cause: error });
+  });
+}
+
+function certificates(name: string, pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----/g);
+  if (blocks === null) throw new Error(`${name} holds no certificate`);
+  return blocks.map((block) => usable(name, () => new X509Certificate(block)));
+}
+
+function privateKey(name: string, pem: string): KeyObject {
+  if (!/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem)) throw new Error(`${name} holds no private key`);
+  if (pem.includes("ENCRYPTED")) throw new Error(`${name} is encrypted (store it without a passphrase)`);
+  return usable(name, () => createPrivateKey(pem));
+}
+
+function usable<T>(name: string, read: () => T): T {
   try {
-    createSecureContext({ cert, key, ca });
-    return { cert, key, ca };
+    return read();
   } catch (error) {
-    throw new Error(`the certificate ${named(options.certificate)} cannot be used: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new Error(`${name} cannot be used: ${(error as Error).message}`, { cause: error });
   }
 }
 
-async function pem(name: string, given: string): Promise<string> {
-  const text = given.startsWith("-----BEGIN ") ? given : await readFile(given, "utf8").catch((error) => {
-    throw new Error(`cannot read ${name} ${given}: ${error.message}`, { cause: error });
-  });
-  if (!text.includes("-----BEGIN ")) throw new Error(`${name} ${given} holds no PEM text`);
-  return text;
+/** How messages call what was given: a key itself is not for them. */
+function named(name: string, given: string): string {
+  return isPem(given) ? `the ${name} that was given` : `${name} ${given}`;
 }
 
-function named(given: string): string {
-  return given.startsWith("-----BEGIN ") ? "that was given" : given;
+function isPem(given: string): boolean {
+  return given.includes("-----BEGIN ");
 }

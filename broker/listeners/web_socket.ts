@@ -8,6 +8,11 @@ import type { ProxyProtocolOptions } from "./proxy_protocol.ts";
 import { listenForSockets, type Newcomer } from "./socket_server.ts";
 import { TlsContext, type TlsOptions } from "./tls_context.ts";
 
+/** One frame may hold several packets: so many bytes more than the largest packet has, in bytes. */
+const FRAME_ALLOWANCE = 1024 * 1024;
+/** How long a peer may take to answer to a close frame, in milliseconds. */
+const CLOSE_TIMEOUT = 2000;
+
 /** Where to listen for WebSockets. */
 export interface WebSocketListenOptions {
   /** Tells this listener from the others; `"wss"` is a WebSocket over TLS. */
@@ -20,7 +25,7 @@ export interface WebSocketListenOptions {
   path?: string;
   /**
    * Which pages of other hosts may connect, e.g. `["https://dashboard.example.org"]`, or `["*"]` for all. A page of the same
-   * host, and a client that is no browser, always may. Default: none.
+   * host, from whatever port, and a client that is no browser, always may. Default: none.
    */
   origins?: readonly string[];
   /** Which peers say in a PROXY protocol header whom they connect for. Default: none. */
@@ -46,21 +51,23 @@ export async function listenWebSocket(
   const tls = transport === "wss" ? await TlsContext.load(options) : undefined;
   const newcomers = new WeakMap<Socket, Newcomer & Peer>();
   const http = createServer((_request, response) => {
-    response.writeHead(426, { "content-type": "text/plain" }).end(
-      "This is an MQTT broker: connect with a WebSocket.\n",
-    );
+    response.writeHead(426, { "content-type": "text/plain", "upgrade": "websocket", "connection": "close" });
+    response.end("This is an MQTT broker: connect with a WebSocket.\n");
   });
   // Only now: the package reads the environment when it is loaded, which needs a permission that other listeners do not.
   const { WebSocketServer } = await import("ws");
-  const webSockets = new WebSocketServer({
+  const settings = {
     server: http,
-    maxPayload: context.limits.packetSize,
+    clientTracking: false,
+    closeTimeout: CLOSE_TIMEOUT,
+    maxPayload: context.limits.packetSize + FRAME_ALLOWANCE,
     perMessageDeflate: false,
     // [MQTT-6.0.0-4]
-    handleProtocols: (offered) => offered.has("mqtt") ? "mqtt" : false,
-    verifyClient: ({ req }: { req: IncomingMessage }, answer: (accepted: boolean, status?: number) => void) =>
+    handleProtocols: (offered: Set<string>) => offered.has("mqtt") ? "mqtt" : false,
+    verifyClient: ({ req }: { req: IncomingMessage }, answer: (...verdict: Verdict) => void) =>
       answer(...verdict(req, path, options.origins ?? [])),
-  });
+  };
+  const webSockets = new WebSocketServer(settings);
   webSockets.on("connection", (socket: WebSocket, request: IncomingMessage) => {
     const { remoteAddress, certificateName, arrived } = newcomers.get(request.socket)!;
     arrived();
@@ -84,17 +91,21 @@ export async function listenWebSocket(
   };
 }
 
-/** Whether a request may become a WebSocket, and the HTTP status if not. */
-function verdict(
-  { url, headers }: IncomingMessage,
-  path: string | undefined,
-  origins: readonly string[],
-): [accepted: boolean, status?: number] {
-  if (path !== undefined && url?.split("?")[0] !== path) return [false, 404];
+/** Whether a request may become a WebSocket; the HTTP status and a text for a person if not. */
+type Verdict = [accepted: true] | [accepted: false, status: number, message: string];
+
+function verdict({ url, headers }: IncomingMessage, path: string | undefined, origins: readonly string[]): Verdict {
+  if (path !== undefined && url?.split("?")[0] !== path) return [false, 404, "There is nothing at this path."];
   const offered = headers["sec-websocket-protocol"]?.split(",").map((protocol) => protocol.trim()) ?? [];
   // [MQTT-6.0.0-3]
-  if (!offered.includes("mqtt")) return [false, 400];
-  const { origin } = headers;
+  if (!offered.includes("mqtt")) return [false, 400, 'The subprotocol "mqtt" has to be offered.'];
+  const { origin, host } = headers;
   if (origin === undefined || origins.includes("*") || origins.includes(origin)) return [true];
-  return URL.canParse(origin) && new URL(origin).host === headers.host ? [true] : [false, 403];
+  if (isSameHost(origin, `http://${host}`)) return [true];
+  return [false, 403, "Pages of this origin may not connect here."];
+}
+
+/** Whatever the ports: a page never comes from the broker's own. */
+function isSameHost(url: string, other: string): boolean {
+  return URL.canParse(url) && URL.parse(url)?.hostname === URL.parse(other)?.hostname;
 }

@@ -31,9 +31,10 @@ export class WebSocketTransport implements Transport {
   constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.on("message", (data: Uint8Array, isBinary: boolean) => {
-      // An empty frame holds no part of a packet.
-      if (this.#ended || data.length === 0) return;
+      if (this.#ended) return;
       if (!isBinary) return this.#refuseText();
+      // An empty frame holds no part of a packet.
+      if (data.length === 0) return;
       this.#chunks.push(data);
       this.#waiting += data.length;
       if (this.#waiting > HIGH_WATER) socket.pause();

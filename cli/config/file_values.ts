@@ -26,7 +26,7 @@ export async function takeFileValues(
   async function take(option: Option, value: unknown, path: Path): Promise<unknown> {
     if (value === null && option.properties !== undefined) return {};
     if (option.isPath && typeof value === "string" && value !== "") return inDirectory(value);
-    const isSecretText = option.isSecret && option.type === "string";
+    const isSecretText = option.isSecret && option.type === "string" && !option.isPath;
     if (isSecretText && isGroup(value) && typeof value.file === "string") return await secret(value.file, path);
     if (Array.isArray(value)) {
       return await Promise.all(value.map((item, index) => part(option, index, item, value, path)));

@@ -10,7 +10,7 @@ import type { SecureWebSocketListenOptions, WebSocketListenOptions } from "../..
 import type { TcpListenOptions } from "../../broker/listeners/tcp.ts";
 import type { TlsListenOptions } from "../../broker/listeners/tls.ts";
 import type { TlsOptions } from "../../broker/listeners/tls_context.ts";
-import { trustedPeers } from "../../broker/listeners/proxy_protocol.ts";
+import { type ProxyProtocolOptions, trustedPeers } from "../../broker/listeners/proxy_protocol.ts";
 import { defaultLimits, type Limits } from "../../broker/limits.ts";
 import type { BrokerOptions } from "../../broker/options.ts";
 import { isTopicFilter, isTopicName } from "../../codec/topic.ts";
@@ -47,23 +47,23 @@ const positive = () => z.number().gt(0);
 /** What the hooks take as a number of seconds, unless they are choosier. */
 const seconds = () => z.number().gt(0).max(1_000_000);
 
-const proxyProtocol = z.strictObject({
-  trusted: z.array(
-    text().superRefine((trusted, context) => {
-      try {
-        trustedPeers({ trusted: [trusted] });
-      } catch {
-        context.addIssue({
-          code: "custom",
-          message: "is no address and no network, such as 10.0.0.5 or 192.168.0.0/16",
-        });
-      }
-    }),
-  ).describe(
-    "Addresses and networks: connections from these must begin with a header of version 1 or 2, all others are what " +
-      "they are.",
-  ).meta({ example: ["10.0.0.5", "192.168.0.0/16"] }),
-}).optional().describe("Which peers say in a PROXY protocol header whom they connect for.");
+const proxyProtocol = z.strictObject(
+  {
+    trusted: z.array(
+      text().superRefine((trusted, context) => {
+        try {
+          trustedPeers({ trusted: [trusted] });
+        } catch {
+          const message = "is no address and no network, such as 10.0.0.5 or 192.168.0.0/16";
+          context.addIssue({ code: "custom", message });
+        }
+      }),
+    ).describe(
+      "Addresses and networks: connections from these must begin with a header of version 1 or 2, all others are what " +
+        "they are.",
+    ).meta({ example: ["10.0.0.5", "192.168.0.0/16"] }),
+  } satisfies SchemaOf<ProxyProtocolOptions>,
+).optional().describe("Which peers say in a PROXY protocol header whom they connect for.");
 
 const network = (port: number) => ({
   hostname: text().default("127.0.0.1").describe(

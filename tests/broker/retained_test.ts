@@ -10,11 +10,12 @@ import { eventually } from "./eventually.ts";
 import { passingTime } from "./passing_time.ts";
 import { receive, receivedSoFar, receiveTexts, textOf } from "./receive.ts";
 import { RecordingLogger } from "./recording_logger.ts";
+import { statement } from "./statement.ts";
 import { message } from "./topics/message.ts";
 import { versions } from "./versions.ts";
 
 for (const [level, version] of versions) {
-  Deno.test(`MQTT ${version}: a new subscriber is sent the last retained message of each topic, flagged as such`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.3.1-9", "MQTT-3.3.1-6")} a new subscriber is sent the last retained message of each topic, flagged as such`, async () => {
     await using broker = await startBroker();
     const publisher = await broker.connect({ level });
     for (const [topic, payload] of [["a", "old"], ["b", "only"], ["a", "new"]]) {
@@ -31,7 +32,7 @@ for (const [level, version] of versions) {
     await subscriber.expectNothing();
   });
 
-  Deno.test(`MQTT ${version}: who is subscribed already gets a retained message as any other`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.3.1-12", "MQTT-3.3.1-9")} who is subscribed already gets a retained message as any other`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     await client.subscribe("a");
@@ -40,7 +41,7 @@ for (const [level, version] of versions) {
     await client.expectNothing();
   });
 
-  Deno.test(`MQTT ${version}: an empty retained message removes what was retained, and is delivered itself`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.3.1-6", "MQTT-3.3.1-10")} an empty retained message removes what was retained, and is delivered itself`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     await client.publish({ topic: "a", payload: "x", retain: true });
@@ -54,7 +55,7 @@ for (const [level, version] of versions) {
     await client.expectNothing();
   });
 
-  Deno.test(`MQTT ${version}: a message without the retain flag leaves what is retained as it is`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.3.1-8", "MQTT-3.3.1-12")} a message without the retain flag leaves what is retained as it is`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     await client.publish({ topic: "a", payload: "kept", retain: true });

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import type { Qos, SubscriptionRequest } from "../../mod.ts";
 import type { RawClient, SubscribeOptions } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { receive, receiveTexts } from "./receive.ts";
 import { statement } from "./statement.ts";
+import { arbitraryTopicFilter, arbitraryTopicName, matches } from "./topics/arbitrary_topics.ts";
 import { lasting, versions } from "./versions.ts";
 
 function request(topicFilter: string, qos: Qos = 0): SubscriptionRequest {
@@ -78,7 +80,7 @@ for (const [level, version] of versions) {
     assert.deepEqual(await receiveTexts(client, 1), ["yes"]);
   });
 
-  Deno.test(`MQTT ${version}: a filter that a SUBSCRIBE holds twice is subscribed to twice, the last one counts`, async () => {
+  Deno.test(`${statement(level, "MQTT-3.8.4-5", "MQTT-3.8.4-4")} a filter that a SUBSCRIBE holds twice is subscribed to twice, the last one counts`, async () => {
     await using broker = await startBroker();
     const client = await broker.connect({ level });
     const codes = await subscribeAll(client, request("a", 2), request("b", 1), request("a", 1), request("b", 0));
@@ -577,6 +579,56 @@ Deno.test("[5.0 MQTT-3.8.4-4] subscribing again to a filter loses no message and
     assert.equal((await receive(subscriber)).text, `${index}`);
     assert.equal((await subscriber.expect("suback")).packetId, index);
   }
+});
+
+Deno.test("whatever clients subscribe to and give up, each gets what its subscriptions match, live and retained", async () => {
+  const step = fc.record({
+    client: fc.nat(2),
+    action: fc.constantFrom("subscribe", "subscribe", "unsubscribe", "publish", "publish", "publish"),
+    filter: arbitraryTopicFilter,
+    topic: arbitraryTopicName,
+    qos: fc.constantFrom<Qos>(0, 1),
+    retain: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60 }), async (steps) => {
+      await using broker = await startBroker();
+      const clients = [await broker.connect({ level: 4 }), await broker.connect(), await broker.connect()];
+      const granted = clients.map(() => new Map<string, Qos>());
+      const retained = new Map<string, { text: string; qos: Qos }>();
+      for (const [index, { client, action, filter, topic, qos, retain }] of steps.entries()) {
+        if (action === "unsubscribe") {
+          await clients[client].unsubscribe(filter);
+          granted[client].delete(filter);
+        } else if (action === "subscribe") {
+          await clients[client].subscribe(filter, { qos });
+          granted[client].set(filter, qos);
+          const expected = [...retained].filter(([topic]) => matches(filter, topic));
+          const found = new Set<string>();
+          for (let count = 0; count < expected.length; count++) {
+            const message = await receive(clients[client]);
+            const kept = retained.get(message.topic)!;
+            assert.deepEqual([message.text, message.qos], [kept.text, Math.min(kept.qos, qos)]);
+            found.add(message.topic);
+          }
+          assert.deepEqual(found, new Set(expected.map(([topic]) => topic)));
+        } else {
+          const text = `${index}`;
+          await broker.publish(topic, text, { qos, retain });
+          if (retain) retained.set(topic, { text, qos });
+          for (const [index, client] of clients.entries()) {
+            const qosOfAll = [...granted[index]].filter(([filter]) => matches(filter, topic)).map(([, qos]) => qos);
+            if (qosOfAll.length === 0) continue;
+            const message = await receive(client);
+            assert.deepEqual([message.topic, message.text], [topic, text]);
+            assert.equal(message.qos, Math.min(qos, Math.max(...qosOfAll)));
+          }
+        }
+      }
+      for (const client of clients) await client.expectNothing();
+    }),
+    { numRuns: 40 },
+  );
 });
 
 /** A SUBSCRIBE to anything at all. */

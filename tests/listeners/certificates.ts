@@ -52,7 +52,17 @@ export function issueCertificate(
       Deno.writeTextFile(`${directory}/index`, ""),
     ]);
     const added = extensions.flatMap((extension) => ["-addext", extension]);
-    await openssl(directory, ["req", "-new", ...NEW_KEY, "-out", "request", "-subj", `/CN=${commonName}`, ...added]);
+    await openssl(directory, [
+      "req",
+      "-new",
+      "-utf8",
+      ...NEW_KEY,
+      "-out",
+      "request",
+      "-subj",
+      `/CN=${commonName}`,
+      ...added,
+    ]);
     const validity = ["-startdate", from, "-enddate", until];
     const files = ["-config", "configuration", "-in", "request", "-out", "new.pem"];
     await openssl(directory, ["ca", "-batch", "-notext", ...files, ...validity]);

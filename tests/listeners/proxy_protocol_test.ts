@@ -275,6 +275,14 @@ for (const { name, listen, open } of transports) {
     assert.equal(broker.stats().connectionsAccepted, 2 * cuts.length);
   });
 
+  Deno.test(`${name}: a client that does not begin with CONNECT is dropped behind a header, too`, async () => {
+    await using broker = await BrokerBehindProxies.start(listen);
+    await using proxy = new TestProxy(broker.behind.address.port, header1);
+    await using client = new RawClient(await open(proxy.port));
+    await client.send({ type: "pingreq" });
+    await client.expectClosed();
+  });
+
   Deno.test(`${name}: a peer that is not trusted is an ordinary client`, async () => {
     await using broker = await BrokerBehindProxies.start(listen, {}, ["192.0.2.1"]);
     await using client = new RawClient(await open(broker.behind.address.port));
@@ -307,7 +315,7 @@ for (const { name, listen, open } of transports) {
   });
 
   Deno.test(`${name}: who has not sent a header yet is dropped when the listener closes`, async () => {
-    await using broker = await BrokerBehindProxies.start(listen);
+    await using broker = await BrokerBehindProxies.start(listen, { connectTimeout: 60 });
     using conn = await Deno.connect({ hostname, port: broker.behind.address.port });
     await conn.write(header1.subarray(0, -1));
     await (await broker.connect()).expectNothing();

@@ -76,7 +76,7 @@ Deno.test("a port in use is said to be so", async () => {
 Deno.test("a client that does not trust the certificate never reaches the broker", async () => {
   await using broker = await TlsBroker.start();
   using conn = await broker.openTls(otherAuthority);
-  await assert.rejects(conn.handshake(), { message: /UnknownIssuer/ });
+  await assert.rejects(conn.handshake(), { message: /invalid peer certificate/ });
   await broker.connect();
   assert.equal(broker.stats().connectionsAccepted, 1);
 });
@@ -121,7 +121,7 @@ Deno.test("a peer that resets the connection during the handshake leaves nothing
 });
 
 Deno.test("a handshake that is under way ends with the listener", async () => {
-  await using broker = await TlsBroker.start();
+  await using broker = await TlsBroker.start({ limits: { connectTimeout: 60 } });
   using conn = await Deno.connect({ hostname, port: broker.tlsPort });
   await conn.write(beginning);
   await (await broker.connect()).expectNothing();
@@ -171,7 +171,8 @@ Deno.test("many connections at once leave nothing behind", async () => {
     await client.connect();
     await client.disconnect();
   }));
-  assert.deepEqual([broker.stats().connectionsAccepted, broker.stats().connections], [50, 0]);
+  await eventually(() => broker.stats().connections === 0, "no connections");
+  assert.equal(broker.stats().connectionsAccepted, 50);
 });
 
 Deno.test("a payload of the largest size that the limits allow goes in and out", async () => {
@@ -192,6 +193,7 @@ Deno.test("there are no more connections than the limit, however many transports
   await using second = await broker.openTlsClient();
   await second.expectClosed();
   await first.disconnect();
+  await eventually(() => broker.stats().connections === 1, "a place");
   await using third = await broker.openTlsClient();
   await third.connect();
 });
@@ -206,7 +208,7 @@ Deno.test("there are no more connections from one address than the limit", async
 });
 
 Deno.test("handshakes count as connections of their address", async () => {
-  await using broker = await TlsBroker.start({ limits: { connectionsPerAddress: 2 } });
+  await using broker = await TlsBroker.start({ limits: { connectionsPerAddress: 2, connectTimeout: 60 } });
   const slow = await Promise.all([1, 2, 3].map(() => Deno.connect({ hostname, port: broker.tlsPort })));
   assert.equal(await Promise.race(slow.map(readToEnd)), "");
   for (const conn of slow) conn.close();
@@ -254,7 +256,7 @@ Deno.test("a certificate that has been replaced is shown to new connections afte
   await using after = await open(otherAuthority);
   await after.connect({ clientId: "after" });
   await using outdated = await open(authority);
-  await assert.rejects(outdated.connect(), { message: /UnknownIssuer|closed/ });
+  await assert.rejects(outdated.connect(), { message: /invalid peer certificate/ });
   for (const client of [before, meanwhile, after]) await client.expectNothing();
 });
 
@@ -288,26 +290,24 @@ Deno.test("a listener that is given PEM text reloads without a change", async ()
   await client.connect();
 });
 
-const expired = await issueCertificate(authority, "server", { expired: true });
 const other = await issueCertificate(authority, "other");
 const notPem = "no certificate";
-const brokenPem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const brokenKey = broken.replaceAll("CERTIFICATE", "PRIVATE KEY");
+const encryptedKey = broken.replaceAll("CERTIFICATE", "ENCRYPTED PRIVATE KEY");
 
 /** What may be wrong with the files, and what is said then; `%c` and `%k` stand for the files' paths. */
 const mistakes: readonly (readonly [what: string, identity: Partial<Identity>, message: string])[] = [
-  ["a certificate that is no PEM text", { certificate: notPem }, "certificate %c holds no PEM text"],
-  ["a key that is no PEM text", { key: notPem }, "key %k holds no PEM text"],
+  ["a certificate that is no PEM text", { certificate: notPem }, "certificate %c holds no certificate"],
+  ["a key that is no PEM text", { key: notPem }, "key %k holds no private key"],
   ["a certificate in place of the key", { key: server.certificate }, "key %k holds no private key"],
   ["a key in place of the certificate", { certificate: server.key }, "certificate %c holds no certificate"],
-  ["a broken certificate", { certificate: brokenPem }, "certificate %c cannot be used: "],
-  [
-    "a certificate that is cut off",
-    { certificate: server.certificate.slice(0, 300) },
-    "certificate %c cannot be used: ",
-  ],
-  ["a broken key", { key: brokenPem.replaceAll("CERTIFICATE", "PRIVATE KEY") }, "key %k cannot be used: "],
+  ["a broken certificate", { certificate: broken }, "certificate %c cannot be used: "],
+  ["a broken one behind it", { certificate: server.certificate + broken }, "certificate %c cannot be used: "],
+  ["a certificate cut off", { certificate: server.certificate.slice(0, 300) }, "certificate %c holds no certificate"],
+  ["a broken key", { key: brokenKey }, "key %k cannot be used: "],
+  ["an encrypted key", { key: encryptedKey }, "key %k is encrypted (store it without a passphrase)"],
   ["another certificate's key", { key: other.key }, "key %k does not belong to certificate %c"],
-  ["a certificate that has expired", expired, "certificate %c has expired on 2001-01-02"],
 ];
 
 for (const [what, identity, message] of mistakes) {
@@ -336,11 +336,11 @@ Deno.test("a file that is missing is refused, by name", async () => {
   const { certificate, key } = files;
   const listener = await broker.listen({ transport: "tls", port: 0, certificate, key });
   await Deno.remove(key);
-  const message = `cannot read key ${key}: no such file or directory`;
+  const message = `cannot read key ${key}: ENOENT: no such file or directory, open '${key}'`;
   await assert.rejects(listener.reload(), { message });
   await assert.rejects(broker.listen({ transport: "tls", port: 0, certificate, key }), { message });
   await assert.rejects(broker.listen({ transport: "tls", port: 0, ...server, clientCertificateAuthority: "/none" }), {
-    message: "cannot read clientCertificateAuthority /none: no such file or directory",
+    message: "cannot read clientCertificateAuthority /none: ENOENT: no such file or directory, open '/none'",
   });
 });
 
@@ -348,6 +348,9 @@ Deno.test("PEM text that cannot be used is refused without being shown", async (
   await using broker = await startBroker();
   await assert.rejects(broker.listen({ transport: "tls", port: 0, ...server, key: other.key }), {
     message: "the key that was given does not belong to the certificate that was given",
+  });
+  await assert.rejects(broker.listen({ transport: "tls", port: 0, ...server, key: `\n${brokenKey}` }), {
+    message: /^the key that was given cannot be used: /,
   });
 });
 

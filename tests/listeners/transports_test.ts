@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Broker, type BrokerOptions, encode } from "../../mod.ts";
 import { receive } from "../broker/receive.ts";
-import { type ConnectOptions, publishPacket, RawClient } from "../support/raw_client.ts";
+import { type ConnectOptions, connectPacket, publishPacket, RawClient } from "../support/raw_client.ts";
 import { type TestTransport, transports } from "./transports.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -126,6 +126,20 @@ for (const transport of transports) {
     await flooding;
     await client.expectNothing();
     assert.equal(broker.stats().messagesReceived, MANY);
+  });
+
+  Deno.test(`${name}: a client that goes on after it was disconnected is not served, others are`, async () => {
+    await using broker = await ReachedBy.of(transport);
+    await using other = await broker.connect({ clientId: "other" });
+    await using client = await broker.connect({ clientId: "a" });
+    await client.send(connectPacket({ clientId: "a" }));
+    await other.expectNothing();
+    await client.send(publishPacket({ topic: "t" }));
+    await client.send({ type: "pingreq" });
+    await other.expectNothing();
+    assert.equal((await client.expect("disconnect")).reasonCode, 0x82);
+    await client.expectClosed();
+    assert.equal(broker.stats().messagesReceived, 0);
   });
 
   Deno.test(`${name}: the broker says why it closes`, async () => {
