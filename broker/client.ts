@@ -77,7 +77,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   receivedAliases: (Topic | undefined)[] | undefined = undefined;
   /** The highest alias that the client understands. */
   topicAliasMaximum = 0;
-  #sentAliases: Map<Topic, number> | undefined = undefined;
+  #sentAliases: Map<string, number> | undefined = undefined;
   /** Whether the session has more to send as soon as the connection has written what it holds. */
   #waitsForRoom = false;
   #acknowledgements: AcknowledgementQueue | undefined = undefined;
@@ -198,10 +198,10 @@ export class Client implements ConnectionEvents, Acknowledger {
     identifiers: readonly number[] | undefined,
   ): boolean {
     const mqtt5 = this.level === 5;
-    let alias = mqtt5 && this.topicAliasMaximum > 0 ? this.#aliasFor(message.topic) : 0;
+    let alias = mqtt5 && this.topicAliasMaximum > 0 ? this.#aliasFor(message.topic.name) : 0;
     const topicForm: TopicForm = alias === 0
       ? "name"
-      : this.#sentAliases!.has(message.topic)
+      : this.#sentAliases!.has(message.topic.name)
       ? "alias"
       : "nameAndAlias";
     let frame = message.encoded(mqtt5, qos > 0, identifiers, topicForm);
@@ -229,7 +229,7 @@ export class Client implements ConnectionEvents, Acknowledger {
     if (alias > 0) {
       buffer[offset + topicAliasOffset] = alias >>> 8;
       buffer[offset + topicAliasOffset + 1] = alias;
-      this.#sentAliases!.set(message.topic, alias);
+      this.#sentAliases!.set(message.topic.name, alias);
     }
     if (isLarge) outbound.writeShared(bytes.subarray(frame.payloadStart));
     this.connection.requestFlush();
@@ -377,9 +377,9 @@ export class Client implements ConnectionEvents, Acknowledger {
   }
 
   /** The alias that stands for a topic on this connection; 0 if they are used up. */
-  #aliasFor(topic: Topic): number {
+  #aliasFor(topicName: string): number {
     const aliases = this.#sentAliases ??= new Map();
-    return aliases.get(topic) ?? (aliases.size < this.topicAliasMaximum ? aliases.size + 1 : 0);
+    return aliases.get(topicName) ?? (aliases.size < this.topicAliasMaximum ? aliases.size + 1 : 0);
   }
 }
 

@@ -122,7 +122,8 @@ export interface AuthStep {
 
 /**
  * Why a message did not reach a client: its queue was full, it was not reading (QoS 0), the message's lifetime passed,
- * the client does not accept packets of that size, its session ended while messages were waiting, or it could not be stored and its publisher was told so.
+ * the client does not accept packets of that size, its session ended while messages were waiting, it could not be stored and its publisher was told so, or
+ * the client that came back to the session may not read it.
  */
 export type DropReason =
   | "queue-full"
@@ -130,7 +131,8 @@ export type DropReason =
   | "expired"
   | "packet-too-large"
   | "session-ended"
-  | "not-stored";
+  | "not-stored"
+  | "not-authorized";
 
 /**
  * Something that the broker asks or tells on its way: a plain object with any of these methods.

@@ -29,7 +29,7 @@ export interface Limits {
    * queue. Default 4,194,304 (4 MiB).
    */
   outboundBytes: number;
-  /** Highest topic alias that a client may use. Default 256; 0 switches aliases from clients off. */
+  /** Highest topic alias that a client may use, and that is used towards a client. Default 256; 0 switches them off. */
   topicAliasMaximum: number;
   /** User properties in one packet. Default 1,000. */
   userProperties: number;

@@ -2,7 +2,8 @@
 export type MaybePromise<T> = T | Promise<T>;
 
 export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
-  return typeof (value as { then?: unknown } | undefined | null)?.then === "function";
+  // Most values are booleans or nothing: they are told apart without looking a property up in them.
+  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
 }
 
 /** Calls `next` with the value: at once if it is there, otherwise when the promise has settled. */

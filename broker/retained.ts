@@ -39,7 +39,10 @@ export class Retained {
     const { hooks, slab } = this.#context;
     message.own(slab);
     if (message.payloadStart === message.bytes.length) this.#forget(message.topic.name);
-    else this.#keep(message);
+    else {
+      this.#checkLimit(message);
+      this.#keep(message);
+    }
     if (hooks.on.storeRetained.length === 0) return;
     const packet = message.toPacket(message.qos, true);
     return forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(message.topic.name, packet));
@@ -84,12 +87,15 @@ export class Retained {
     return found.values();
   }
 
+  #checkLimit({ topic }: Message): void {
+    const { retainedMessages } = this.#context.limits;
+    if (this.#tree.size < retainedMessages || this.#tree.get(topic.name) !== undefined) return;
+    throw new ReasonCodeError(ReasonCode.QuotaExceeded, `${retainedMessages} topics have a retained message`);
+  }
+
   #keep(message: Message): void {
-    const { limits, timers } = this.#context;
+    const { timers } = this.#context;
     const { name } = message.topic;
-    if (this.#tree.size >= limits.retainedMessages && this.#tree.get(name) === undefined) {
-      throw new ReasonCodeError(ReasonCode.QuotaExceeded, `${limits.retainedMessages} topics have a retained message`);
-    }
     this.#cancelExpiry(name);
     this.#tree.set(message);
     if (message.receivedAt === 0) return;

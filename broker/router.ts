@@ -42,7 +42,9 @@ export class Router {
   ): MaybePromise<void> {
     const { subscriber } = delivery;
     if (!this.#filtered || !(subscriber instanceof Session)) return subscriber.deliver(message, delivery, group);
-    return then(this.#filter(message, subscriber), (filtered) => {
+    const filtered = this.#filter(message, subscriber);
+    if (filtered === message) return subscriber.deliver(message, delivery, group);
+    return then(filtered, (filtered) => {
       if (filtered !== undefined) return subscriber.deliver(filtered, delivery, group);
       if (group !== undefined) return this.#deliverShared(message, group, (passedOver ?? new Set()).add(subscriber));
     });
@@ -57,6 +59,28 @@ export class Router {
         session.drain();
       });
     });
+  }
+
+  /**
+   * Takes from a session what waits in it and its client may not read: who has connected now need not be who was meant, and
+   * the rules may have changed.
+   */
+  withdrawUnreadable(session: Session): MaybePromise<void> {
+    const { canRead } = this.#context.hooks.on;
+    if (canRead.length === 0) return;
+    const unreadable = new Set<string>();
+    return then(
+      forEachInTurn(
+        [...session.waitingTopics()],
+        (topicName) =>
+          then(this.#mayRead(topicName, session, canRead), (allowed) => {
+            if (!allowed) unreadable.add(topicName);
+          }),
+      ),
+      () => {
+        if (unreadable.size > 0) session.withdraw(unreadable);
+      },
+    );
   }
 
   #filterRetained(
@@ -94,37 +118,50 @@ export class Router {
 
   /** The message as the hooks let this session have it; `undefined` if they don't. A hook that fails keeps it back. */
   #filter(message: Message, session: Session): MaybePromise<Message | undefined> {
+    const { canRead, onPublishDeliver } = this.#context.hooks.on;
+    const allowed = this.#mayRead(message.topic.name, session, canRead);
+    if (allowed === false) return undefined;
+    if (allowed === true && onPublishDeliver.length === 0) return message;
     return recover<Message | undefined>(
-      () =>
-        then(
-          this.#mayRead(message, session),
-          (allowed) => allowed ? this.#transform(message, session) : undefined,
-        ),
+      () => then(allowed, (allowed) => allowed ? this.#transform(message, session) : undefined),
       (error) => {
-        this.#context.logger.error("a hook failed on a message on {topic} for {clientId}: {error}", {
-          topic: message.topic.name,
-          clientId: session.clientId,
-          error,
-        });
+        this.#logFailure(message.topic.name, session, error);
         return undefined;
       },
     );
   }
 
+  /** Whether the hooks let this session have messages on a topic. One that fails does not. */
   #mayRead(
-    message: Message,
+    topicName: string,
     session: Session,
-    hooks: readonly HookWith<"canRead">[] = this.#context.hooks.on.canRead,
+    hooks: readonly HookWith<"canRead">[],
     from = 0,
   ): MaybePromise<boolean> {
-    for (let index = from; index < hooks.length; index++) {
-      const allowed = hooks[index].canRead(session.info, message.topic.name);
-      if (isPromise(allowed)) {
-        return allowed.then((value) => value && this.#mayRead(message, session, hooks, index + 1));
+    try {
+      for (let index = from; index < hooks.length; index++) {
+        const allowed = hooks[index].canRead(session.info, topicName);
+        if (isPromise(allowed)) {
+          return allowed.then((value) => value && this.#mayRead(topicName, session, hooks, index + 1), (error) => {
+            this.#logFailure(topicName, session, error);
+            return false;
+          });
+        }
+        if (!allowed) return false;
       }
-      if (!allowed) return false;
+      return true;
+    } catch (error) {
+      this.#logFailure(topicName, session, error);
+      return false;
     }
-    return true;
+  }
+
+  #logFailure(topic: string, { clientId }: Session, error: unknown): void {
+    this.#context.logger.error("a hook failed on a message on {topic} for {clientId}: {error}", {
+      topic,
+      clientId,
+      error,
+    });
   }
 
   #transform(message: Message, session: Session): MaybePromise<Message> {

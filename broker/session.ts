@@ -248,6 +248,27 @@ export class Session implements Subscriber {
     this.drain();
   }
 
+  /** The topics of everything that is still to be sent, for the first time or again. */
+  waitingTopics(): Set<string> {
+    const waiting = [...this.#inflight.values(), ...this.#backlog?.queue ?? []];
+    return new Set(waiting.filter(({ released }) => !released).map(({ message }) => message.topic.name));
+  }
+
+  /** Gives up everything on these topics that is still to be sent. */
+  withdraw(topicNames: ReadonlySet<string>): void {
+    const isKept = ({ message, released }: OutgoingMessage) => released || !topicNames.has(message.topic.name);
+    const inflight = [...this.#inflight.values()].filter((outgoing) => !isKept(outgoing));
+    for (const { packetId, message } of inflight) {
+      this.#forget(packetId);
+      this.#drop(message, "not-authorized");
+    }
+    for (const outgoing of this.#backlog?.retainQueued(isKept) ?? []) {
+      this.#removeOutgoing(outgoing);
+      this.#drop(outgoing.message, "not-authorized");
+    }
+    if (this.#backlog?.empty) this.#backlog = undefined;
+  }
+
   /** The connection has ended. */
   suspend(): void {
     if (this.client !== undefined) this.#context.sessions.clientDisconnected();

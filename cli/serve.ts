@@ -21,10 +21,11 @@ export function addServeCommand(program: Command): void {
         .argParser(users),
     )
     .option("--anonymous", "let clients in without a password, also those from beyond this machine")
-    .option(
-      "--memory",
-      "keep sessions and retained messages in memory, so that they end with the process (so far they always do)",
+    .addOption(
+      new Option("--data <file>", "database to keep sessions and retained messages in (default: none)")
+        .conflicts("memory"),
     )
+    .option("--memory", "keep sessions and retained messages in memory, whatever the file says")
     .addOption(
       new Option("--log-level <level>", "how much to log (default: info)")
         .choices(["debug", "info", "warning", "error"]),

@@ -40,7 +40,7 @@ export function admit(client: Client, packet: ConnectPacket, authenticated?: Aut
   session.expiryInterval = Math.min(requestedExpiry, context.options.maximumSessionExpiry);
   client.session = session;
   client.sendQuota = Math.min(packet.properties?.receiveMaximum ?? 0xffff, limits.inflight);
-  client.topicAliasMaximum = packet.properties?.topicAliasMaximum ?? 0;
+  client.topicAliasMaximum = Math.min(packet.properties?.topicAliasMaximum ?? 0, limits.topicAliasMaximum);
   client.wantsProblemInformation = packet.properties?.requestProblemInformation ?? true;
   client.authenticationMethod = packet.properties?.authenticationMethod;
   const properties = level === 5 ? connackProperties(client, packet, requestedExpiry, authenticated) : undefined;
@@ -57,8 +57,8 @@ export function admit(client: Client, packet: ConnectPacket, authenticated?: Aut
 
 /** The session is stored, if it is to be: tells the client, and goes on where they were. */
 function welcome(client: Client, present: boolean, properties: ConnackProperties | undefined): MaybePromise<void> {
-  const { context, info, session } = client;
-  const { hooks, sessions } = context;
+  const { context, session } = client;
+  const { sessions } = context;
   if (client.state !== "closed") {
     client.send({ type: "connack", sessionPresent: present, reasonCode: ReasonCode.Success, properties });
   }
@@ -71,7 +71,16 @@ function welcome(client: Client, present: boolean, properties: ConnackProperties
   client.state = "connected";
   client.stopWaiting();
   watchKeepAlive(client);
-  session.resume(client);
+  return then(context.router.withdrawUnreadable(session), () => {
+    if (client.state !== "connected") return;
+    session.resume(client);
+    return announce(client, present);
+  });
+}
+
+/** Tells the hooks that a client is connected. */
+function announce({ context, info }: Client, present: boolean): MaybePromise<void> {
+  const { hooks } = context;
   const sessionEvent = present ? "onSessionResumed" : "onSessionCreated";
   const observers: readonly Hook[] = hooks.on[sessionEvent];
   return then(

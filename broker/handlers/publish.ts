@@ -1,7 +1,7 @@
 import { PacketError, protocolError, ReasonCodeError } from "../../codec/errors.ts";
 import type { Framer } from "../../codec/framer.ts";
 import type { Qos } from "../../codec/packet.ts";
-import { type PublishHeader, readPublishHeader } from "../../codec/publish.ts";
+import { type PublishHeader, type PublishPacket, readPublishHeader } from "../../codec/publish.ts";
 import { allowsReason, ReasonCode } from "../../codec/reason_code.ts";
 import type { Client } from "../client.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "../maybe_promise.ts";
@@ -95,21 +95,22 @@ function authorise(client: Client, message: Message): MaybePromise<Message> {
     throw new ReasonCodeError(ReasonCode.NotAuthorized, "topics below $SYS are the broker's");
   }
   if (onPublish.length === 0 && onPublishReceived.length === 0) return message;
-  const original = message.toPacket();
+  const packet = message.toPacket();
+  const authorised = forEachInTurn(onPublish, (hook) => hook.onPublish(client.info, packet));
+  if (onPublishReceived.length === 0) return isPromise(authorised) ? authorised.then(() => message) : message;
+  return then(authorised, () => transform(client, message, packet));
+}
+
+/** The message as the hooks want it. */
+function transform(client: Client, message: Message, original: PublishPacket): MaybePromise<Message> {
+  const { topics, hooks } = client.context;
   let packet = original;
   return then(
-    forEachInTurn(onPublish, (hook) => hook.onPublish(client.info, original)),
-    () =>
-      then(
-        forEachInTurn(onPublishReceived, (hook) =>
-          then(hook.onPublishReceived(client.info, packet), (changed) => {
-            packet = changed ?? packet;
-          })),
-        () =>
-          packet === original
-            ? message
-            : Message.from(client.context.topics.named(packet.topic), packet, message.publisherId),
-      ),
+    forEachInTurn(hooks.on.onPublishReceived, (hook) =>
+      then(hook.onPublishReceived(client.info, packet), (changed) => {
+        packet = changed ?? packet;
+      })),
+    () => packet === original ? message : Message.from(topics.named(packet.topic), packet, message.publisherId),
   );
 }
 

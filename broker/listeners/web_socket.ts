@@ -107,5 +107,6 @@ function verdict({ url, headers }: IncomingMessage, path: string | undefined, or
 
 /** Whatever the ports: a page never comes from the broker's own. */
 function isSameHost(url: string, other: string): boolean {
-  return URL.canParse(url) && URL.parse(url)?.hostname === URL.parse(other)?.hostname;
+  const hostname = URL.parse(url)?.hostname;
+  return hostname !== undefined && hostname === URL.parse(other)?.hostname;
 }

@@ -1,10 +1,14 @@
 import type { Duplex as NodeDuplex } from "node:stream";
 import type { Transport } from "../transport.ts";
 
+const noBytes = new Uint8Array(0);
+
 /** Reads and writes a Node stream, such as a TLS socket: nothing more is read than the broker has asked for. */
 export class SocketTransport implements Transport {
   readonly #socket: NodeDuplex;
+  /** What has come and is not read yet: there is only one, since the socket is paused until the next is asked for. */
   #chunk: Uint8Array | undefined;
+  #received: Uint8Array = noBytes;
   #ended = false;
   #error: Error | undefined;
   /** Settles the `read` that waits. */
@@ -27,21 +31,25 @@ export class SocketTransport implements Transport {
   }
 
   async read(): Promise<number | null> {
-    this.#chunk = undefined;
     if (!this.#ended) {
       const waiting = new Promise<void>((resolve) => this.#wake = resolve);
       this.#socket.resume();
       await waiting;
       this.#wake = undefined;
     }
-    if (this.#chunk !== undefined) return this.#chunk.length;
-    if (this.#error !== undefined) throw this.#error;
-    return null;
+    const chunk = this.#chunk;
+    if (chunk === undefined) {
+      if (this.#error !== undefined) throw this.#error;
+      return null;
+    }
+    this.#chunk = undefined;
+    this.#received = chunk;
+    return chunk.length;
   }
 
   received(): Uint8Array {
-    const chunk = this.#chunk!;
-    this.#chunk = undefined;
+    const chunk = this.#received;
+    this.#received = noBytes;
     return chunk;
   }
 

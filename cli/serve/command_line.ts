@@ -41,6 +41,8 @@ export function overridesOf(options: ServeOptions, config: unknown): Override[] 
     const asksForPassword = options.user !== undefined || (isGroup(hooks) && hooks.auth !== undefined);
     if (asksForPassword) say("--anonymous", ["hooks", "auth", "allowAnonymous"], true);
   }
+  if (options.data !== undefined) say("--data", ["hooks", "sqlite", "path"], options.data);
+  if (options.memory) say("--memory", ["hooks", "sqlite"], undefined);
   if (options.logLevel !== undefined) say("--log-level", ["log", "level"], options.logLevel);
   return overrides;
 }

@@ -18,6 +18,7 @@ export interface ServeOptions {
   wsPort?: number;
   user?: string[];
   anonymous?: true;
+  data?: string;
   memory?: true;
   logLevel?: LogLevel;
 }

@@ -35,7 +35,13 @@ const migrations: readonly string[] = [
     packet_id INTEGER NOT NULL,
     PRIMARY KEY (client_id, packet_id)
   ) WITHOUT ROWID;
-  CREATE TABLE retained (topic TEXT PRIMARY KEY, received_at INTEGER NOT NULL, frame BLOB NOT NULL);
+  CREATE TABLE retained (
+    topic TEXT PRIMARY KEY,
+    received_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    frame BLOB NOT NULL
+  );
+  CREATE INDEX retained_expiry ON retained (expires_at) WHERE expires_at IS NOT NULL;
   `,
 ];
 
@@ -53,9 +59,13 @@ const statements = {
   removeOutgoing: "DELETE FROM outgoing WHERE id = ?",
   received: "INSERT OR REPLACE INTO received VALUES (?, ?)",
   removeReceived: "DELETE FROM received WHERE client_id = ? AND packet_id = ?",
-  retained: "INSERT OR REPLACE INTO retained VALUES (?, ?, ?)",
+  retained: "INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?)",
+  removeExpiredRetained: "DELETE FROM retained WHERE expires_at <= ?",
   removeRetained: "DELETE FROM retained WHERE topic = ?",
 } as const;
+
+/** "HkMQ": by this a database is known to be ours. */
+const APPLICATION_ID = 0x486b4d51;
 
 /** How many messages, or messages on their way, a chunk holds at most, roughly. */
 const CHUNK = 2000;
@@ -67,8 +77,9 @@ export class Database {
 
   /** @throws {Error} If the file is in use, is no database of ours, or was written by a newer version. */
   constructor(path: string, maximumSize?: number) {
-    this.#database = new DatabaseSync(path);
-    // Before anything else, so that a second process is told at once.
+    // One who has just died may still be holding it for a moment.
+    this.#database = new DatabaseSync(path, { timeout: 1000 });
+    // The lock comes first, so that a second process learns of it before anything else.
     this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
     this.#database.exec("BEGIN IMMEDIATE; COMMIT;");
     this.#migrate();
@@ -91,12 +102,20 @@ export class Database {
     }
   }
 
+  /** @throws {Error} If there is no room for so many bytes. */
+  probe(size: number): void {
+    this.#database.exec(`
+      BEGIN IMMEDIATE;
+      INSERT INTO messages VALUES (-1, 0, zeroblob(${size}));
+      DELETE FROM messages WHERE id = -1;
+      COMMIT;
+    `);
+  }
+
   /** Everything that is stored, a part at a time: nothing is in memory twice. */
   *load(): Generator<LoadedChunk> {
     const part = { messages: [], retained: [], sessions: [], last: false };
-    // What nothing refers to any more was on its way when a batch was refused.
-    this.#database.exec("DELETE FROM outgoing WHERE message_id NOT IN (SELECT id FROM messages)");
-    this.#database.exec("DELETE FROM messages WHERE id NOT IN (SELECT message_id FROM outgoing)");
+    this.#removeRemains();
     const messages = this.#iterate<LoadedChunk["messages"][number]>(
       "SELECT id, received_at AS receivedAt, frame FROM messages",
     );
@@ -120,19 +139,29 @@ export class Database {
   }
 
   #migrate(): void {
-    const version = this.#database.prepare("PRAGMA user_version").get()!.user_version as number;
+    const pragma = (name: string) => this.#database.prepare(`PRAGMA ${name}`).get()![name] as number;
+    const isNew = pragma("schema_version") === 0;
+    if (!isNew && pragma("application_id") !== APPLICATION_ID) throw new Error("file is not a HookMQ database");
+    const version = pragma("user_version");
     if (version > migrations.length) {
       throw new Error(`it has schema version ${version}; this version of HookMQ knows up to ${migrations.length}`);
     }
     for (let next = version; next < migrations.length; next++) {
-      this.#database.exec(`BEGIN; ${migrations[next]} PRAGMA user_version = ${next + 1}; COMMIT;`);
+      this.#database.exec(`
+        BEGIN;
+        ${migrations[next]}
+        PRAGMA application_id = ${APPLICATION_ID};
+        PRAGMA user_version = ${next + 1};
+        COMMIT;
+      `);
     }
   }
 
   #apply(operation: Operation, bytes: Uint8Array): void {
     const slice = ([offset, length]: Slice) => bytes.subarray(offset, offset + length);
     switch (operation[0]) {
-      case "session": {
+      case "session":
+      case "updateSession": {
         const [, clientId, protocolLevel, username, expiryInterval, disconnectedAt, will, willDelay] = operation;
         const willFrame = will === null ? null : slice(will);
         this.#statements.session.run(
@@ -149,7 +178,8 @@ export class Database {
         this.#statements.message.run(operation[1], operation[2], slice(operation[3]));
         return;
       case "retained":
-        this.#statements.retained.run(operation[1], operation[2], slice(operation[3]));
+        if (operation[3] !== null) this.#statements.removeExpiredRetained.run(operation[2]);
+        this.#statements.retained.run(operation[1], operation[2], operation[3], slice(operation[4]));
         return;
       case "updateOutgoing":
         this.#statements.updateOutgoing.run(operation[2], operation[3], operation[1]);
@@ -159,6 +189,16 @@ export class Database {
         this.#statements[name].run(...values);
       }
     }
+  }
+
+  /** Removes what belongs to nobody: sessions that ended with the process leave messages, whose removal was still to come. */
+  #removeRemains(): void {
+    for (const table of ["subscriptions", "received", "outgoing"]) {
+      this.#database.exec(`DELETE FROM ${table} WHERE client_id NOT IN (SELECT client_id FROM sessions)`);
+    }
+    this.#database.exec("DELETE FROM outgoing WHERE message_id NOT IN (SELECT id FROM messages)");
+    this.#database.exec("DELETE FROM messages WHERE id NOT IN (SELECT message_id FROM outgoing)");
+    this.#statements.removeExpiredRetained.run(Date.now());
   }
 
   *#loadSessions(): Generator<LoadedSession[]> {

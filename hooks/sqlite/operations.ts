@@ -4,7 +4,8 @@ export type Slice = readonly [offset: number, length: number];
 /** One change of what is stored. Numbers and texts only, so that a batch of thousands is cheap to hand to the worker. */
 export type Operation =
   | readonly [
-    "session",
+    // The latter for a session that is there already.
+    "session" | "updateSession",
     clientId: string,
     protocolLevel: number,
     username: string | null,
@@ -32,14 +33,35 @@ export type Operation =
   | readonly ["removeOutgoing", id: number]
   | readonly ["received", clientId: string, packetId: number]
   | readonly ["removeReceived", clientId: string, packetId: number]
-  | readonly ["retained", topic: string, receivedAt: number, frame: Slice]
+  | readonly ["retained", topic: string, receivedAt: number, expiresAt: number | null, frame: Slice]
   | readonly ["removeRetained", topic: string];
+
+/**
+ * Whether a change is made later if it cannot be made now, since what is in memory has changed already. The others are
+ * refused: whoever wanted them is told so, and has to come again.
+ */
+export function isLasting([name]: Operation): boolean {
+  switch (name) {
+    case "updateSession":
+    case "removeSession":
+    case "removeSubscription":
+    case "updateOutgoing":
+    case "removeOutgoing":
+    case "removeMessage":
+    case "removeReceived":
+      return true;
+    default:
+      return false;
+  }
+}
 
 /** What the hook asks its worker. */
 export type Request =
   | { readonly type: "open"; readonly path: string; readonly maximumSize: number | undefined }
   | { readonly type: "load" }
   | { readonly type: "apply"; readonly operations: readonly Operation[]; readonly bytes: Uint8Array<ArrayBuffer> }
+  /** Is there room for so many bytes? */
+  | { readonly type: "probe"; readonly size: number }
   | { readonly type: "close" };
 
 /** What the worker answers; every request has one answer, in their order. */

@@ -18,6 +18,9 @@ function answer(request: Request): Response {
     case "apply":
       database!.apply(request.operations, request.bytes);
       return { type: "done" };
+    case "probe":
+      database!.probe(request.size);
+      return { type: "done" };
     case "close":
       database?.close();
       return { type: "done" };

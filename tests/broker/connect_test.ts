@@ -7,6 +7,8 @@ import { RecordingLogger } from "./recording_logger.ts";
 import { textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
+Deno.test.sanitizer({ ops: true, resources: true });
+
 /** A hook that refuses every CONNECT in this way. */
 function refuses(error: Error): Hook {
   return {

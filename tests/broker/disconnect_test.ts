@@ -6,6 +6,8 @@ import { eventually } from "./eventually.ts";
 import { textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
+Deno.test.sanitizer({ ops: true, resources: true });
+
 /** A hook that remembers how connections ended: `undefined` for a client that said goodbye. */
 function watcher(ends: [clientId: string, reason: string | undefined][]): Hook {
   return { id: "watcher", onDisconnect: ({ clientId }, error) => void ends.push([clientId, error?.message]) };
@@ -184,7 +186,7 @@ for (const [level, version] of versions) {
   });
 }
 
-Deno.test("a broker closes within its time also when clients neither read nor close", async () => {
+Deno.test("a broker closes within its time also when clients neither read nor close, and leaves nothing behind", async () => {
   await using broker = await startBroker();
   await broker.connect({ level: 5 });
   await broker.connect({ level: 4 });

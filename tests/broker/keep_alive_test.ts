@@ -5,6 +5,8 @@ import { startBroker } from "../support/start_broker.ts";
 import { connectPatiently } from "./patient_client.ts";
 import { versions } from "./versions.ts";
 
+Deno.test.sanitizer({ ops: true, resources: true });
+
 /** How often a client that keeps itself alive sends something, in milliseconds. */
 const INTERVAL = 500;
 

@@ -6,6 +6,8 @@ import { eventually } from "./eventually.ts";
 import { receive, receiveTexts, textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
+Deno.test.sanitizer({ ops: true, resources: true });
+
 /** More than the kernel keeps for a connection whose peer does not read, in bytes. */
 const MORE_THAN_KERNEL_BUFFERS = 24_000_000;
 

@@ -6,6 +6,8 @@ import { eventually } from "./eventually.ts";
 import { receiveTexts, textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
+Deno.test.sanitizer({ ops: true, resources: true });
+
 /** A client that another connection has taken over from: the end, with 0x8E where the version has words for it. */
 async function expectTakenOver(client: RawClient): Promise<void> {
   if (client.level === 5) assert.equal((await client.expect("disconnect")).reasonCode, 0x8e);
@@ -102,8 +104,15 @@ Deno.test("the second connection's will is its own", async () => {
 Deno.test("the first connection's will comes before what the second publishes, also where storing is slow", async () => {
   await using broker = await startBroker();
   let calls = 0;
-  // The first one takes the longest.
-  await broker.use({ id: "slow", storeRetained: () => new Promise((resolve) => setTimeout(resolve, 20 >> calls++)) });
+  let stored = 0;
+  await broker.use({
+    id: "slow",
+    async storeRetained() {
+      // The first one takes the longest.
+      await new Promise((resolve) => setTimeout(resolve, 20 >> calls++));
+      stored += 1;
+    },
+  });
   const watcher = await broker.connect();
   await watcher.subscribe("state");
   await broker.connect({ clientId: "a", will: { topic: "state", payload: "offline", retain: true } });
@@ -113,6 +122,7 @@ Deno.test("the first connection's will comes before what the second publishes, a
   const later = await broker.connect();
   await later.subscribe("state");
   assert.deepEqual(await receiveTexts(later, 1), ["online"]);
+  await eventually(() => stored === 2, "the end of storing");
 });
 
 for (const event of ["onConnect", "onSessionCreated", "onConnected"] as const) {

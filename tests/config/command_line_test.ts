@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type Config, loadConfig } from "../../cli/config.ts";
+import { createHooks } from "../../cli/config/hooks.ts";
 import { overridesOf } from "../../cli/serve/command_line.ts";
 import type { ServeOptions } from "../../cli/serve/start.ts";
 import { configDirectory, refusalOf } from "./config_directory.ts";
@@ -74,6 +75,14 @@ Deno.test("--anonymous allows listening beyond this machine, and lets in clients
   assert.deepEqual({ anonymous, hooks }, { anonymous: true, hooks: {} });
   const both = await load({ anonymous: true, user: ["a:b"], host: "0.0.0.0" });
   assert.equal(both.hooks.auth?.allowAnonymous, true);
+});
+
+Deno.test("--data names the database, and --memory goes without", async () => {
+  const config = "hooks: { sqlite: { path: /data/a.db, maximumSize: 1000000 } }";
+  assert.deepEqual((await load({ data: "b.db" })).hooks.sqlite, { path: "b.db" });
+  assert.deepEqual((await load({ data: "b.db" }, config)).hooks.sqlite, { path: "b.db", maximumSize: 1_000_000 });
+  const { hooks } = await load({ memory: true }, config);
+  assert.deepEqual(createHooks(hooks), {});
 });
 
 Deno.test("the command line goes before the environment, and that before the file", async () => {

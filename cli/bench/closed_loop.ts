@@ -1,0 +1,41 @@
+import type { Group } from "./groups.ts";
+import type { Publisher } from "./publisher.ts";
+
+/**
+ * Keeps a group as busy as the broker lets it: a publisher sends its next batch as soon as that leaves no subscriber
+ * further behind than all publishers' windows together. So the broker always has work, and a bounded amount of it.
+ */
+export function startClosedLoop(group: Group, signal: AbortSignal): void {
+  const { publishers, subscribers } = group;
+  const window = publishers.reduce((sum, publisher) => sum + publisher.window, 0);
+  let turn = 0;
+
+  function advance(): void {
+    if (signal.aborted) return;
+    let credit = window - (group.published - slowestDelivered());
+    for (let publisher = nextReady(); publisher && publisher.batch <= credit; publisher = nextReady()) {
+      publisher.publish();
+      group.published += publisher.batch;
+      credit -= publisher.batch;
+      turn = (turn + 1) % publishers.length;
+    }
+  }
+
+  function slowestDelivered(): number {
+    let fewest = Infinity;
+    for (const { delivered } of subscribers) if (delivered < fewest) fewest = delivered;
+    return fewest;
+  }
+
+  /** The publisher whose turn it is, or the first after it that has room in its window. */
+  function nextReady(): Publisher | undefined {
+    for (let skipped = 0; skipped < publishers.length; skipped++) {
+      if (publishers[turn].ready) return publishers[turn];
+      turn = (turn + 1) % publishers.length;
+    }
+    return undefined;
+  }
+
+  for (const client of [...subscribers, ...publishers]) client.receive(advance);
+  advance();
+}

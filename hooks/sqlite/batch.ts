@@ -1,0 +1,81 @@
+import { isLasting, type Operation, type Slice } from "./operations.ts";
+
+/** Changes that wait to be written together, and whoever waits for that. */
+export class Batch {
+  /** In the order in which they are made; `undefined` where one has turned out to be needless. */
+  readonly operations: (Operation | undefined)[] = [];
+  readonly #written = Promise.withResolvers<void>();
+  #lasting: Promise<void> | undefined;
+  #successor: Batch | undefined;
+  #bytes = new Uint8Array(4096);
+  #length = 0;
+
+  constructor() {
+    // Not every change has somebody who waits for it.
+    this.written.catch(() => {});
+  }
+
+  /** What the slices in the changes are slices of. */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Adds a change and says where it stands. */
+  add(operation: Operation): number {
+    return this.operations.push(operation) - 1;
+  }
+
+  /** Adds bytes that a change refers to. */
+  slice(data: Uint8Array): Slice {
+    const offset = this.#length;
+    this.#length += data.length;
+    if (this.#length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(this.#length, 2 * this.#bytes.length));
+      larger.set(this.#bytes.subarray(0, offset));
+      this.#bytes = larger;
+    }
+    this.#bytes.set(data, offset);
+    return [offset, data.length];
+  }
+
+  /** Settles when the batch has been written; rejects if it could not be. */
+  get written(): Promise<void> {
+    return this.#written.promise;
+  }
+
+  /** Settles when its lasting changes have been written, with it or with a later batch. Never rejects. */
+  get lasting(): Promise<void> {
+    return this.#lasting ??= this.written.catch(() => this.#successor!.lasting);
+  }
+
+  /** It has been written. */
+  succeed(): void {
+    this.#written.resolve();
+  }
+
+  /** It could not be written. Its lasting changes go into `successor`, the others are refused with `error`. */
+  fail(error: Error, successor: Batch): void {
+    // Of a session only the last state is kept: clients that come and go meanwhile must not fill the memory.
+    const sessions = new Set<string>();
+    const kept: Operation[] = [];
+    for (const operation of this.operations.toReversed()) {
+      if (operation === undefined || !isLasting(operation)) continue;
+      if (operation[0] === "updateSession") {
+        const [, clientId] = operation;
+        if (!sessions.has(clientId)) kept.push(this.#moved(operation, successor));
+        sessions.add(clientId);
+      } else {
+        kept.push(operation);
+      }
+    }
+    successor.operations.push(...kept.reverse());
+    this.#successor = successor;
+    this.#written.reject(error);
+  }
+
+  #moved(operation: Operation & ["updateSession", ...unknown[]], successor: Batch): Operation {
+    const [name, clientId, protocolLevel, username, expiryInterval, disconnectedAt, will, willDelay] = operation;
+    const moved = will && successor.slice(this.#bytes.subarray(will[0], will[0] + will[1]));
+    return [name, clientId, protocolLevel, username, expiryInterval, disconnectedAt, moved, willDelay];
+  }
+}
