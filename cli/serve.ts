@@ -22,10 +22,13 @@ export function addServeCommand(program: Command): void {
     )
     .option("--anonymous", "let clients in without a password, also those from beyond this machine")
     .addOption(
-      new Option("--data <file>", "database to keep sessions and retained messages in (default: none)")
+      new Option(
+        "--data <file>",
+        "database to keep sessions and retained messages in (default: ./hookmq.db, or what --config says)",
+      )
         .conflicts("memory"),
     )
-    .option("--memory", "keep sessions and retained messages in memory, whatever the file says")
+    .option("--memory", "keep sessions and retained messages in memory: they end with the process")
     .addOption(
       new Option("--log-level <level>", "how much to log (default: info)")
         .choices(["debug", "info", "warning", "error"]),

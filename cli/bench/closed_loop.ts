@@ -4,8 +4,10 @@ import type { Publisher } from "./publisher.ts";
 /**
  * Keeps a group as busy as the broker lets it: a publisher sends its next batch as soon as that leaves no subscriber
  * further behind than all publishers' windows together. So the broker always has work, and a bounded amount of it.
+ *
+ * @throws {Error} When a connection ends.
  */
-export function startClosedLoop(group: Group, signal: AbortSignal): void {
+export function startClosedLoop(group: Group, signal: AbortSignal): Promise<never> {
   const { publishers, subscribers } = group;
   const window = publishers.reduce((sum, publisher) => sum + publisher.window, 0);
   let turn = 0;
@@ -36,6 +38,12 @@ export function startClosedLoop(group: Group, signal: AbortSignal): void {
     return undefined;
   }
 
-  for (const client of [...subscribers, ...publishers]) client.receive(advance);
+  // Acknowledgements are waited for; a late count of QoS 0 messages is made up for by the window.
+  const unhurried = publishers.every(({ qos }) => qos === 0);
+  const ends = [
+    ...subscribers.map((subscriber) => subscriber.receive(advance, { unhurried })),
+    ...publishers.map((publisher) => publisher.receive(advance)),
+  ];
   advance();
+  return Promise.race(ends);
 }

@@ -33,7 +33,12 @@ export class Publisher {
   /** PUBACK [MQTT-4.6.0-2] and PUBREC [MQTT-4.6.0-3] come in the order of the messages. */
   #nextAcknowledgedId = 1;
 
-  constructor(connection: Connection, template: PublishTemplate, qos: QoS, { window, batch, index = 0 }: PublisherOptions) {
+  constructor(
+    connection: Connection,
+    template: PublishTemplate,
+    qos: QoS,
+    { window, batch, index = 0 }: PublisherOptions,
+  ) {
     this.window = window;
     this.batch = batch;
     this.#connection = connection;

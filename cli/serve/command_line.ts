@@ -2,6 +2,9 @@ import { isGroup } from "../config/option.ts";
 import type { Override } from "../config/override.ts";
 import type { ServeOptions } from "./start.ts";
 
+/** Where sessions and retained messages are kept if nobody says anything else. */
+const DEFAULT_DATA = "./hookmq.db";
+
 /**
  * What the command line says, as options of the configuration; `config` is what the file and the environment say. `--port`
  * and `--ws-port` are for the first listener of their transport, or add one; `--host` is for all.
@@ -41,7 +44,10 @@ export function overridesOf(options: ServeOptions, config: unknown): Override[] 
     const asksForPassword = options.user !== undefined || (isGroup(hooks) && hooks.auth !== undefined);
     if (asksForPassword) say("--anonymous", ["hooks", "auth", "allowAnonymous"], true);
   }
-  if (options.data !== undefined) say("--data", ["hooks", "sqlite", "path"], options.data);
+  const isSaid = isGroup(hooks) && hooks.sqlite !== undefined;
+  // A configuration file says all there is; without one, nothing that was acknowledged is to be lost.
+  const data = options.data ?? (options.config === undefined && !isSaid ? DEFAULT_DATA : undefined);
+  if (data !== undefined) say("--data", ["hooks", "sqlite", "path"], data);
   if (options.memory) say("--memory", ["hooks", "sqlite"], undefined);
   if (options.logLevel !== undefined) say("--log-level", ["log", "level"], options.logLevel);
   return overrides;

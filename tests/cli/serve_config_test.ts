@@ -120,7 +120,7 @@ log: { level: debug, format: json, file: hookmq.log }
 });
 
 Deno.test("hookmq serve --user lets in these users only, on TCP and WebSocket", async () => {
-  const args = ["serve", "--port", 0, "--ws-port", 0, "--user", "alice:a", "--user", "bob:b:b"];
+  const args = ["serve", "--memory", "--port", 0, "--ws-port", 0, "--user", "alice:a", "--user", "bob:b:b"];
   await using program = await startHookmq(/Try it: .* -u NAME -P PASSWORD\n/, args);
   for (const protocol of ["mqtt", "ws"] as const) {
     const port = await portOf(program, protocol);
@@ -275,7 +275,7 @@ hooks: { acl: { denyByDefault: true, rules: [{ permission: deny, topicFilter: a 
 });
 
 Deno.test("SIGHUP without a configuration file does no harm", async () => {
-  await using program = await startHookmq(/Try it/, ["serve", "--port", 0]);
+  await using program = await startHookmq(/Try it/, ["serve", "--memory", "--port", 0]);
   await reload(program);
   await using _client = await connect(await portOf(program, "mqtt"));
 });

@@ -7,7 +7,7 @@ const listening = /^HookMQ listens on mqtt:\/\/127\.0\.0\.1:(\d+) /;
 
 for (const command of [[], ["serve"]]) {
   Deno.test(`${["hookmq", ...command].join(" ")} serves clients and says where`, async () => {
-    await using program = await startHookmq(listening, [...command, "--port", 0]);
+    await using program = await startHookmq(listening, [...command, "--memory", "--port", 0]);
     const [, port] = await program.printed(listening);
     await using client = new RawClient(await Deno.connect({ port: Number(port) }));
     await client.connect();
@@ -17,7 +17,7 @@ for (const command of [[], ["serve"]]) {
 
 for (const [signal, name] of [["SIGINT", "Ctrl+C"], ["SIGTERM", "SIGTERM"]] as const) {
   Deno.test(`${name} shuts hookmq serve down in order, with exit code 0`, async () => {
-    await using program = await startHookmq(listening, ["serve", "--port", 0]);
+    await using program = await startHookmq(listening, ["serve", "--memory", "--port", 0]);
     const [, port] = await program.printed(listening);
     await using client = new RawClient(await Deno.connect({ port: Number(port) }));
     await client.connect();
@@ -30,7 +30,7 @@ for (const [signal, name] of [["SIGINT", "Ctrl+C"], ["SIGTERM", "SIGTERM"]] as c
 }
 
 Deno.test("hookmq serve shows lines to copy that reach it", async () => {
-  await using program = await startHookmq(listening, ["serve", "--port", 0]);
+  await using program = await startHookmq(listening, ["serve", "--memory", "--port", 0]);
   const [, port, subscribe, publish] = await program.printed(
     /:(\d+) [^]*Try it: {2}deno run -A \S*cli\.ts (sub .*)\n +deno run -A \S*cli\.ts (pub .*)\n/,
   );
@@ -43,7 +43,7 @@ Deno.test("hookmq serve shows lines to copy that reach it", async () => {
 
 Deno.test("hookmq serve says in one line when its port is in use", async () => {
   await using other = await startBroker();
-  assert.deepEqual(await runHookmq(["serve", "--port", other.port]), {
+  assert.deepEqual(await runHookmq(["serve", "--memory", "--port", other.port]), {
     code: 1,
     stdout: "",
     stderr: `hookmq: cannot listen on 127.0.0.1:${other.port}: address in use (another broker? try --port)\n`,
@@ -52,7 +52,7 @@ Deno.test("hookmq serve says in one line when its port is in use", async () => {
 
 for (const host of ["0.0.0.0", "::", "192.0.2.1", "broker.example"]) {
   Deno.test(`hookmq serve does not listen on ${host} without authentication`, async () => {
-    const { code, stdout, stderr } = await runHookmq(["serve", "--host", host, "--port", 0]);
+    const { code, stdout, stderr } = await runHookmq(["serve", "--memory", "--host", host, "--port", 0]);
     assert.deepEqual({ code, stdout }, { code: 2, stdout: "" });
     const refusal = `--host: "${host}": cannot listen beyond this machine without authentication: `;
     assert.match(stderr, new RegExp(`^${refusal}.*--user.*--anonymous.*\n$`));
@@ -60,20 +60,20 @@ for (const host of ["0.0.0.0", "::", "192.0.2.1", "broker.example"]) {
 }
 
 Deno.test("hookmq serve listens on any loopback address without --anonymous", async () => {
-  await using program = await startHookmq(/mqtt:\/\/127\.0\.0\.2:\d+ /, ["serve", "--host", "127.0.0.2", "--port", 0]);
+  await using program = await startHookmq(/mqtt:\/\/127\.0\.0\.2:\d+ /, ["serve", "--memory", "--host", "127.0.0.2", "--port", 0]);
   program.kill("SIGTERM");
   assert.equal((await program.ended()).code, 0);
 });
 
 Deno.test("hookmq serve --anonymous listens beyond this machine, and warns of it", async () => {
-  await using program = await startHookmq(/\[warning\] .*/, ["serve", "--host", "0.0.0.0", "--port", 0, "--anonymous"]);
+  await using program = await startHookmq(/\[warning\] .*/, ["serve", "--memory", "--host", "0.0.0.0", "--port", 0, "--anonymous"]);
   await program.printed(/^HookMQ listens on mqtt:\/\/0\.0\.0\.0:\d+ /);
   await program.printed(/\[warning\] hookmq: anybody who reaches this machine can connect/);
 });
 
 Deno.test("hookmq serve logs as much as --log-level says, on stderr", async () => {
   const stderrOf = async (level: string) => {
-    await using program = await startHookmq(listening, ["serve", "--port", 0, "--log-level", level]);
+    await using program = await startHookmq(listening, ["serve", "--memory", "--port", 0, "--log-level", level]);
     const [, port] = await program.printed(listening);
     await using client = new RawClient(await Deno.connect({ port: Number(port) }));
     await client.send({ type: "pingreq" });
@@ -91,7 +91,7 @@ for (const fault of ["Promise.reject(new Error('oops'))", "setTimeout(() => { th
       const { main } = await import(${JSON.stringify(new URL("../../cli.ts", import.meta.url).href)});
       const print = console.log;
       console.log = (greeting) => { print(greeting); ${fault} };
-      Deno.exit(await main(["serve", "--port", "0"]));`;
+      Deno.exit(await main(["serve", "--memory", "--port", "0"]));`;
     const logged = /\[error\] hookmq: unexpected error: Error: oops/;
     await using program = await startReady(logged, Deno.execPath(), ["eval", script]);
     const [, port] = await program.printed(listening);

@@ -71,9 +71,9 @@ Deno.test("with --user, --host may be any address", async () => {
 });
 
 Deno.test("--anonymous allows listening beyond this machine, and lets in clients without a user name", async () => {
-  const { anonymous, hooks } = await load({ anonymous: true, host: "0.0.0.0" });
+  const { anonymous, hooks } = await load({ memory: true, anonymous: true, host: "0.0.0.0" });
   assert.deepEqual({ anonymous, hooks }, { anonymous: true, hooks: {} });
-  const both = await load({ anonymous: true, user: ["a:b"], host: "0.0.0.0" });
+  const both = await load({ memory: true, anonymous: true, user: ["a:b"], host: "0.0.0.0" });
   assert.equal(both.hooks.auth?.allowAnonymous, true);
 });
 
@@ -110,4 +110,11 @@ Deno.test("options of the command line do not hide what is wrong in the file", a
   assert.deepEqual(await refusalOf("mine\n", { commandLine }), [
     'hookmq.yaml:1:1: "mine": must be a group of options (name: value)',
   ]);
+});
+
+Deno.test("sessions are kept in ./hookmq.db, unless the command line or a configuration file says something else", async () => {
+  assert.equal((await load({})).hooks.sqlite?.path, "./hookmq.db");
+  assert.equal((await load({ memory: true })).hooks.sqlite, undefined);
+  assert.equal((await load({ config: "hookmq.yaml" })).hooks.sqlite, undefined);
+  assert.equal((await load({}, "", { HOOKMQ_HOOKS_SQLITE_PATH: "/other.db" })).hooks.sqlite?.path, "/other.db");
 });

@@ -27,13 +27,16 @@ export interface StartOptions {
   /** All of its standard input; none by default. */
   input?: string | Uint8Array;
   env?: Record<string, string>;
+  /** The directory that it runs in; ours by default. */
+  cwd?: string;
 }
 
 /** Starts a program. */
-export function start(command: string, args: (string | number)[], { input, env }: StartOptions = {}): Program {
+export function start(command: string, args: (string | number)[], { input, env, cwd }: StartOptions = {}): Program {
   const child = new Deno.Command(command, {
     args: args.map(String),
     env,
+    cwd,
     stdin: input === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",
