@@ -96,10 +96,10 @@ export async function runLoad(request: LoadRequest, { signal, onProgress }: Load
   signal?.addEventListener("abort", interrupt);
   const stopReporting = onProgress && reportProgress(groups, onProgress);
   const publish = async () => {
-    await delay(request.warmUpSeconds * 1000);
+    await delay(request.warmUpSeconds * 1000, undefined, publishing);
     latencies.clear();
     const before = snapshot(groups, request.brokerPid);
-    await delay(request.seconds * 1000);
+    await delay(request.seconds * 1000, undefined, publishing);
     const result = difference(before, snapshot(groups, request.brokerPid), latencies);
     publishing.abort();
     stopReporting?.();

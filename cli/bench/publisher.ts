@@ -18,10 +18,10 @@ export interface PublisherOptions {
 export class Publisher {
   readonly window: number;
   readonly batch: number;
+  readonly qos: QoS;
 
   readonly #connection: Connection;
   readonly #template: PublishTemplate;
-  readonly #qos: QoS;
   readonly #run: Uint8Array;
   readonly #stamps: DataView;
   readonly #index: number;
@@ -43,7 +43,7 @@ export class Publisher {
     this.batch = batch;
     this.#connection = connection;
     this.#template = template;
-    this.#qos = qos;
+    this.qos = qos;
     this.#run = repeat(template.packet, batch);
     this.#stamps = new DataView(this.#run.buffer);
     this.#index = index;
@@ -69,7 +69,7 @@ export class Publisher {
     this.#stamp();
     const offset = this.#connection.reserve(this.#run.length);
     this.#connection.outbound.set(this.#run, offset);
-    if (this.#qos > 0) this.#numberPackets(offset, offset + this.#run.length);
+    if (this.qos > 0) this.#numberPackets(offset, offset + this.#run.length);
     this.#connection.flush();
   }
 
@@ -117,16 +117,16 @@ export class Publisher {
       if (size > acknowledgementSize && buffer[offset + 4] >= 0x80) {
         throw new Error(`the broker refused a message: ${refusal(buffer[offset + 4])}`);
       }
-      if (header === Header.pubcomp && this.#qos === 2) {
+      if (header === Header.pubcomp && this.qos === 2) {
         this.#inFlight--;
       } else if (
-        header === (this.#qos === 1 ? Header.puback : Header.pubrec) && packetId === this.#nextAcknowledgedId
+        header === (this.qos === 1 ? Header.puback : Header.pubrec) && packetId === this.#nextAcknowledgedId
       ) {
         this.#nextAcknowledgedId = packetIdAfter(packetId);
-        if (this.#qos === 1) this.#inFlight--;
+        if (this.qos === 1) this.#inFlight--;
         else this.#release(packetId);
       } else {
-        throw unexpectedPacket(`a publisher at QoS ${this.#qos}`, buffer, offset);
+        throw unexpectedPacket(`a publisher at QoS ${this.qos}`, buffer, offset);
       }
       offset += size;
     }

@@ -46,9 +46,9 @@ export function overridesOf(options: ServeOptions, config: unknown): Override[] 
   }
   const isSaid = isGroup(hooks) && hooks.sqlite !== undefined;
   // A configuration file says all there is; without one, nothing that was acknowledged is to be lost.
-  const data = options.data ?? (options.config === undefined && !isSaid ? DEFAULT_DATA : undefined);
+  const data = options.data ?? (options.config === undefined && !isSaid && !options.memory ? DEFAULT_DATA : undefined);
   if (data !== undefined) say("--data", ["hooks", "sqlite", "path"], data);
-  if (options.memory) say("--memory", ["hooks", "sqlite"], undefined);
+  if (options.memory && isSaid) say("--memory", ["hooks", "sqlite"], undefined);
   if (options.logLevel !== undefined) say("--log-level", ["log", "level"], options.logLevel);
   return overrides;
 }
