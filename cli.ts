@@ -1,11 +1,12 @@
 /**
- * The command line: `serve` (also when no command is given), `pub`, `sub`, `passwd` and `check`, each in its own file in
- * `cli/`.
+ * The command line: `serve` (also when no command is given), `pub`, `sub`, `bench`, `passwd` and `check`, each in its own
+ * file in `cli/`.
  *
  * @module
  */
 
 import { Command, CommanderError } from "commander";
+import { addBenchCommand } from "./cli/bench.ts";
 import { addCheckCommand } from "./cli/check.ts";
 import { Failure } from "./cli/failure.ts";
 import { addPasswdCommand } from "./cli/passwd.ts";
@@ -45,12 +46,13 @@ export async function main(args: string[]): Promise<number> {
   addServeCommand(program);
   addPubCommand(program);
   addSubCommand(program);
+  addBenchCommand(program);
   addPasswdCommand(program);
   addCheckCommand(program);
   try {
     const [first] = args;
     if (first !== undefined && /^\w/.test(first) && !program.commands.some((command) => command.name() === first)) {
-      program.error(`unknown command '${first}'; there are serve, pub, sub, passwd and check`);
+      program.error(`unknown command '${first}'; there are serve, pub, sub, bench, passwd and check`);
     }
     await program.parseAsync(args, { from: "user" });
     return 0;

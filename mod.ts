@@ -17,6 +17,7 @@
  */
 export { Broker } from "./broker/broker.ts";
 export type {
+  BrokerHealth,
   BrokerStats,
   LocalSubscription,
   NetworkListenOptions,
@@ -31,6 +32,7 @@ export type {
   DropReason,
   Hook,
   HookContext,
+  HookHealth,
   RestoredSession,
   StoredMessage,
   StoredOutgoing,

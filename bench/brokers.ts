@@ -18,7 +18,7 @@ export interface RunningBroker extends AsyncDisposable {
 }
 
 /** How a broker is started that is installed on this machine. */
-interface LocalBroker {
+export interface LocalBroker {
   /** Path of its program; undefined where it is not installed. */
   program: string | undefined;
   /** What its configuration file holds, for those that need one. */
@@ -86,7 +86,16 @@ export function findBroker(text: string): Broker | undefined {
   return { name: address.name, start: () => Promise.resolve(running) };
 }
 
-async function startLocal(name: string, local: LocalBroker, signal: AbortSignal): Promise<RunningBroker> {
+/**
+ * Starts a broker on a free port, pinned to its core.
+ *
+ * @throws {Error} If it does not listen within some seconds, with its own words.
+ */
+export async function startLocal(
+  name: string,
+  local: LocalBroker,
+  signal: AbortSignal,
+): Promise<RunningBroker> {
   const port = freePort();
   const configurationFile = await Deno.makeTempFile({ prefix: `bench-${name}-`, suffix: ".conf" });
   await Deno.writeTextFile(configurationFile, local.configuration?.(port) ?? "");

@@ -1,18 +1,26 @@
-import type { LoadRequest, LoadResult } from "./load/request.ts";
+import type { LoadResult } from "../cli/bench/load.ts";
+import type { BenchOptions } from "../cli/bench/run.ts";
 import { generatorCore, pinned } from "./pinning.ts";
+
+/** The load to generate: options of the command `bench`, which has defaults for what may be left out. */
+export type LoadOptions =
+  & Pick<BenchOptions, "scenario" | "publishers" | "subscribers" | "qos" | "payload" | "window" | "rate" | "level">
+  & Pick<BenchOptions, "seconds" | "warmUp" | "host" | "port" | "username" | "pw" | "brokerPid">;
+
+const cli = `${import.meta.dirname}/../cli.ts`;
 
 /** Beyond the time measured: for connecting, and for what is under way when the publishing ends. */
 const graceSeconds = 60;
 
 /**
- * Runs the load generator in a process of its own.
+ * Runs the load generator, `hookmq bench`, in a process of its own.
  *
  * @throws {Error} If the load could not be carried out, with the generator's own words.
  */
-export async function generateLoad(request: LoadRequest, signal: AbortSignal): Promise<LoadResult> {
-  const main = `${import.meta.dirname}/load/main.ts`;
-  const [program, ...args] = pinned(generatorCore, [Deno.execPath(), "run", "-A", main, JSON.stringify(request)]);
-  const timeLimit = AbortSignal.timeout((request.warmUpSeconds + request.seconds + graceSeconds) * 1000);
+export async function generateLoad(load: LoadOptions, signal: AbortSignal): Promise<LoadResult> {
+  const command = [Deno.execPath(), "run", "-A", cli, "bench", "--json", ...commandArguments(load)];
+  const [program, ...args] = pinned(generatorCore, command);
+  const timeLimit = AbortSignal.timeout((load.warmUp + load.seconds + graceSeconds) * 1000);
   const options = {
     args,
     stdin: "null",
@@ -20,8 +28,16 @@ export async function generateLoad(request: LoadRequest, signal: AbortSignal): P
     signal: AbortSignal.any([signal, timeLimit]),
   } as const;
 
-  const { success, stdout, stderr } = await new Deno.Command(program, options).output();
+  const { stdout, stderr } = await new Deno.Command(program, options).output();
   if (timeLimit.aborted) throw new Error(`the load generator did not end within ${graceSeconds} seconds of grace`);
-  if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
+  // It prints figures also where it exits with 1 because messages were lost.
+  if (stdout.length === 0) throw new Error(new TextDecoder().decode(stderr).trim());
   return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** `{ warmUp: 1 }` as `--warm-up=1`. */
+function commandArguments(load: LoadOptions): string[] {
+  return Object.entries(load)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}=${value}`);
 }

@@ -4,11 +4,11 @@
  */
 
 import { Command } from "commander";
+import { Connection } from "../cli/bench/connection.ts";
+import type { ProtocolLevel } from "../cli/bench/packets.ts";
+import { readProcessStats } from "../cli/bench/process_stats.ts";
 import { findBroker, type RunningBroker } from "./brokers.ts";
-import { Connection } from "./load/connection.ts";
-import type { ProtocolLevel } from "./load/packets.ts";
 import { positiveNumber, protocolLevel, wholeNumber } from "./option_values.ts";
-import { readProcessStats } from "./process_stats.ts";
 
 interface Options {
   peer: string;

@@ -4,9 +4,9 @@
  */
 
 import { Command, Option } from "commander";
+import type { ProtocolLevel } from "../cli/bench/packets.ts";
 import { type Broker, brokerNames, findBroker } from "./brokers.ts";
 import { generateLoad } from "./generator.ts";
-import type { ProtocolLevel } from "./load/packets.ts";
 import { payloadSize, positiveNumber, protocolLevel, wholeNumber } from "./option_values.ts";
 import { canPin } from "./pinning.ts";
 import { heading, isComplete, legend, type Rounds, rows, type ScenarioReport, summarize } from "./report.ts";
@@ -32,7 +32,7 @@ const options: Options = new Command("deno task bench")
   .option("--no-hookmq", "measure the peers alone")
   .option("--only <text>", "run only the scenarios whose name holds this text", "")
   .option("--level <level>", "protocol level: 4 is MQTT 3.1.1, 5 is MQTT 5.0", protocolLevel, 4)
-  .option("--payload <bytes>", "payload of each message, from 8 to 65,536 bytes", payloadSize, 64)
+  .option("--payload <bytes>", "payload of each message, from 16 to 65,536 bytes", payloadSize, 64)
   .option("--window <messages>", "messages that a publisher may be ahead (default: each scenario's own)", wholeNumber)
   .option("--rate <messages>", "messages per second in the paced scenario", wholeNumber, 20_000)
   .option("--rounds <count>", "how often each broker runs each scenario", wholeNumber, 3)
@@ -102,13 +102,14 @@ async function measureOnce(scenario: Scenario, broker: Broker) {
   interruption.signal.throwIfAborted();
   await using running = await broker.start(interruption.signal);
   return await generateLoad({
-    scenario: "window" in scenario ? { ...scenario, window: options.window ?? scenario.window } : scenario,
-    hostname: running.hostname,
+    ...scenario.load,
+    window: scenario.load.rate === undefined ? options.window : undefined,
+    host: running.hostname,
     port: running.port,
     brokerPid: running.pid,
     level: options.level,
-    payloadSize: options.payload,
-    warmUpSeconds: options.warmUp,
+    payload: options.payload,
+    warmUp: options.warmUp,
     seconds: options.seconds,
   }, interruption.signal);
 }

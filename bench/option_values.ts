@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from "commander";
-import type { ProtocolLevel } from "./load/packets.ts";
+import { type ProtocolLevel, stampSize } from "../cli/bench/packets.ts";
 
 /** Parses the value of an option: 4 or 5. */
 export function protocolLevel(text: string): ProtocolLevel {
@@ -11,8 +11,10 @@ export function protocolLevel(text: string): ProtocolLevel {
 /** Parses the value of an option: a size of payload that the load generator can work with. */
 export function payloadSize(text: string): number {
   const bytes = wholeNumber(text);
-  // Paced messages carry the time in their first 8 bytes, and a whole message has to fit into the read buffer.
-  if (bytes < 8 || bytes > 65_536) throw new InvalidArgumentError("It is between 8 and 65,536 bytes.");
+  // A whole message has to fit into the read buffer.
+  if (bytes < stampSize || bytes > 65_536) {
+    throw new InvalidArgumentError(`It is between ${stampSize} and 65,536 bytes.`);
+  }
   return bytes;
 }
 

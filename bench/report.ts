@@ -1,4 +1,5 @@
-import type { LoadResult } from "./load/request.ts";
+import type { LoadResult } from "../cli/bench/load.ts";
+import { thousands } from "../cli/bench/summary.ts";
 import type { Scenario } from "./scenarios.ts";
 
 /** What came of one scenario on one broker. */
@@ -8,7 +9,7 @@ export interface Measurement {
   rounds: LoadResult[];
   /** Why a round failed. */
   error?: string;
-  /** Each figure's median over the rounds, and what the worst of them lost; absent where a round failed. */
+  /** Each figure's median over the rounds, and the most that one lost or got twice; absent where a round failed. */
   median?: LoadResult;
   /** How many messages the first broker delivered for each one of this broker. */
   ratio?: number;
@@ -31,14 +32,14 @@ export function summarize(scenario: Scenario, brokers: Rounds[]): ScenarioReport
   }));
   const [first, ...others] = measurements.filter(isComplete);
   if (first === measurements[0]) {
-    for (const other of others) other.ratio = first.median!.messagesPerSecond / other.median!.messagesPerSecond;
+    for (const other of others) other.ratio = first.median!.deliveredPerSecond / other.median!.deliveredPerSecond;
   }
   return { scenario, measurements };
 }
 
 /** Whether every round was carried out, and every message arrived. */
 export function isComplete({ median }: Measurement): boolean {
-  return median?.lost === 0;
+  return median?.lost === 0 && median.duplicates === 0;
 }
 
 /** The heading of the table that {@linkcode rows} fills. */
@@ -73,10 +74,10 @@ CPU     of the broker, in percent of one core; msg/CPU s: deliveries per second 
 load    CPU of the load generator; near 100 %, while the broker's is not, it is the load generator that is measured;
         where neither is near 100 % in a closed loop, something else needs the cores
 RSS     resident memory of the broker at the end
-p50/99  time from before the write to after the read of a message, in paced scenarios
+p50/99  time from before the write to after the read of a message; unless paced, the broker's queues are always full
 ratio   messages of the first broker for each one of this broker`;
 
-const columnWidths = [24, -11, -13, -6, -13, -6, -8, -9, -9, -8];
+const columnWidths = [24, -11, -13, -6, -13, -6, -8, -12, -12, -8];
 
 function row(cells: string[]): string {
   return cells.map((cell, index) => {
@@ -88,11 +89,13 @@ function row(cells: string[]): string {
 function medianResult(rounds: LoadResult[]): LoadResult {
   const middle = (figure: (round: LoadResult) => number | undefined) => median(rounds.map(figure));
   return {
-    messagesPerSecond: middle((round) => round.messagesPerSecond)!,
+    sentPerSecond: middle((round) => round.sentPerSecond)!,
+    deliveredPerSecond: middle((round) => round.deliveredPerSecond)!,
+    lost: Math.max(...rounds.map(({ lost }) => lost)),
+    duplicates: Math.max(...rounds.map(({ duplicates }) => duplicates)),
     brokerCpuPercent: middle((round) => round.brokerCpuPercent),
     generatorCpuPercent: middle((round) => round.generatorCpuPercent),
     brokerResidentMegabytes: middle((round) => round.brokerResidentMegabytes),
-    lost: rounds.map(({ lost }) => lost).reduce((worst, lost) => Math.abs(lost) > Math.abs(worst) ? lost : worst),
     latency: rounds[0].latency && {
       p50Milliseconds: middle((round) => round.latency?.p50Milliseconds)!,
       p99Milliseconds: middle((round) => round.latency?.p99Milliseconds)!,
@@ -108,17 +111,13 @@ function median(values: (number | undefined)[]): number | undefined {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-function messageRate({ lost, messagesPerSecond }: LoadResult): string {
-  if (lost === 0) return thousands(messagesPerSecond);
-  return lost > 0 ? `LOST ${thousands(lost)}` : `EXTRA ${thousands(-lost)}`;
+function messageRate({ lost, duplicates, deliveredPerSecond }: LoadResult): string {
+  if (lost > 0) return `LOST ${thousands(lost)}`;
+  return duplicates > 0 ? `EXTRA ${thousands(duplicates)}` : thousands(deliveredPerSecond);
 }
 
-function messagesPerCpuSecond({ messagesPerSecond, brokerCpuPercent }: LoadResult): string {
-  return brokerCpuPercent ? thousands(messagesPerSecond / brokerCpuPercent * 100) : "-";
-}
-
-function thousands(value: number): string {
-  return Math.round(value).toLocaleString("en-US");
+function messagesPerCpuSecond({ deliveredPerSecond, brokerCpuPercent }: LoadResult): string {
+  return brokerCpuPercent ? thousands(deliveredPerSecond / brokerCpuPercent * 100) : "-";
 }
 
 function withUnit(value: number | undefined, digits: number, unit: string): string {

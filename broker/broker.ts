@@ -4,7 +4,7 @@ import type { Qos } from "../codec/packet.ts";
 import { isTopicFilter } from "../codec/topic.ts";
 import { BrokerContext, type Counters } from "./broker_context.ts";
 import { Client } from "./client.ts";
-import type { Hook, StoredMessage } from "./hooks.ts";
+import type { Hook, HookHealth, StoredMessage } from "./hooks.ts";
 import type { ListenContext, Listener, NetworkAddress, Peer, UnixAddress } from "./listener.ts";
 import { listenTcp, type TcpListenOptions } from "./listeners/tcp.ts";
 import { listenTls, type TlsListenOptions } from "./listeners/tls.ts";
@@ -51,6 +51,14 @@ export type NetworkListenOptions =
   | WebSocketListenOptions
   | SecureWebSocketListenOptions;
 
+/** How a broker is. */
+export interface BrokerHealth {
+  /** Whether every hook works as it should, as far as they can tell. */
+  readonly ok: boolean;
+  /** What the hooks say that can tell, by their ids. */
+  readonly hooks: Readonly<Record<string, HookHealth>>;
+}
+
 /** What a broker holds and has done. */
 export interface BrokerStats extends Readonly<Counters> {
   /** Connections that are open, also those that have not become a client yet. */
@@ -95,6 +103,8 @@ export class Broker implements AsyncDisposable {
   readonly #context: BrokerContext;
   readonly #startedAt = Date.now();
   readonly #listeners = new Set<Listener>();
+  /** Hooks whose `init` has not settled yet, by their ids. */
+  readonly #adding = new Map<string, Promise<void>>();
   #publishing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -110,33 +120,17 @@ export class Broker implements AsyncDisposable {
   /**
    * Adds a hook behind those that are there. It is asked from then on, when its `init` has settled.
    *
-   * @throws {TypeError} If a hook with the same id is there already. Errors of `init` are passed on.
+   * @throws {TypeError} If a hook with the same id is there already, or being added. Errors of `init` are passed on.
    */
   async use(hook: Hook): Promise<this> {
     this.#assertOpen();
-    const { hooks, logger, sessions, retained, topics } = this.#context;
-    const messages = new Map<StoredMessage, Message>();
-    const messageOf = (stored: StoredMessage) => {
-      const known = messages.get(stored);
-      if (known !== undefined) return known;
-      const message = Message.restored(topics.named(stored.packet.topic), stored);
-      messages.set(stored, message);
-      return message;
-    };
-    if (hooks.find(hook.id) !== undefined) throw new TypeError(`there is a hook with the id "${hook.id}" already`);
-    await hook.init?.({
-      broker: this,
-      logger,
-      restoreSession: (session) => sessions.restore(session, messageOf),
-      restoreRetained: (packet, receivedAt) => {
-        retained.restore(
-          Message.from(topics.named(packet.topic), { ...packet, retain: true }, undefined, { receivedAt }),
-        );
-      },
-    });
-    messages.clear();
-    hooks.add(hook);
-    sessions.awaitRestored();
+    const { id } = hook;
+    if (this.#adding.has(id) || this.#context.hooks.find(id) !== undefined) {
+      throw new TypeError(`there is a hook with the id "${id}" already`);
+    }
+    const added = this.#add(hook).finally(() => this.#adding.delete(id));
+    this.#adding.set(id, added);
+    await added;
     return this;
   }
 
@@ -302,9 +296,20 @@ export class Broker implements AsyncDisposable {
     };
   }
 
+  /** How the broker is, as of now: asks every hook that can tell. One that fails to answer is not well. */
+  health(): BrokerHealth {
+    const health = this.#context.hooks.all.filter((hook) => hook.health !== undefined).map(askForHealth);
+    return { ok: health.every(([, { ok }]) => ok), hooks: Object.fromEntries(health) };
+  }
+
+  /** Whether it is closed, or closing: it takes nothing any more. */
+  get closed(): boolean {
+    return this.#closing !== undefined;
+  }
+
   /**
    * Accepts nothing more, tells MQTT 5 clients that the server shuts down (0x8B), closes all connections and stops the
-   * hooks, the last one first. Calling it again waits for the same end.
+   * hooks, the last one first; one whose `init` has not settled is waited for. Calling it again waits for the same end.
    */
   close(): Promise<void> {
     return this.#closing ??= this.#close();
@@ -313,6 +318,43 @@ export class Broker implements AsyncDisposable {
   /** Closes the broker at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #add(hook: Hook): Promise<void> {
+    const { hooks, logger, sessions, retained, topics } = this.#context;
+    const messages = new Map<StoredMessage, Message>();
+    const messageOf = (stored: StoredMessage) => {
+      const known = messages.get(stored);
+      if (known !== undefined) return known;
+      const message = Message.restored(topics.named(stored.packet.topic), stored);
+      messages.set(stored, message);
+      return message;
+    };
+    await hook.init?.({
+      broker: this,
+      logger,
+      restoreSession: (session) => sessions.restore(session, messageOf),
+      restoreRetained: (packet, receivedAt) => {
+        retained.restore(
+          Message.from(topics.named(packet.topic), { ...packet, retain: true }, undefined, { receivedAt }),
+        );
+      },
+    });
+    messages.clear();
+    if (this.closed) await this.#stop(hook);
+    this.#assertOpen();
+    hooks.add(hook);
+    sessions.storeAll();
+    sessions.awaitRestored();
+  }
+
+  /** Stops a hook at the end; nobody is there any more who could do something about its failure. */
+  async #stop(hook: Hook): Promise<void> {
+    try {
+      await hook.stop?.();
+    } catch (error) {
+      this.#context.logger.error("hook {hook} failed to stop: {error}", { hook: hook.id, error });
+    }
   }
 
   #open(options: NetworkListenOptions | UnixListenOptions): Listener | Promise<Listener> {
@@ -340,7 +382,7 @@ export class Broker implements AsyncDisposable {
   #accept(transport: Transport, peer: Peer): Promise<void> {
     const { counters, connections, logger } = this.#context;
     const { remoteAddress } = peer;
-    if (this.#closing !== undefined || !connections.mayOpen(remoteAddress)) {
+    if (this.closed || !connections.mayOpen(remoteAddress)) {
       counters.connectionsRefused += 1;
       const reason = this.#closing === undefined ? "there are too many" : "the broker is closed";
       logger.warn("a connection from {remoteAddress} is refused: {reason}", { remoteAddress, reason });
@@ -356,27 +398,31 @@ export class Broker implements AsyncDisposable {
   #deliver(message: Message): MaybePromise<void> {
     const { retained, router } = this.#context;
     const stored = message.retain ? retained.store(message) : undefined;
-    return then(stored, () => then(router.route(message), () => message.stored));
+    return then(stored, () => then(router.route(message), () => message.finishPublishing()));
   }
 
   async #close(): Promise<void> {
     this.#context.closing = true;
-    const { connections, hooks, timers, logger } = this.#context;
+    const { connections, hooks, timers } = this.#context;
     for (const listener of this.#listeners) listener.close();
     // The timers that end what does not end by itself keep no program alive; this one does, until they have.
     const alive = setInterval(() => {}, 1000);
     await Promise.all([...connections].map((client) => client.shutDown())).finally(() => clearInterval(alive));
     timers.clear();
-    for (const hook of hooks.all.toReversed()) {
-      try {
-        await hook.stop?.();
-      } catch (error) {
-        logger.error("hook {hook} failed to stop: {error}", { hook: hook.id, error });
-      }
-    }
+    // Whoever adds a hook now is told, and the hook stopped, when its init has settled.
+    await Promise.allSettled(this.#adding.values());
+    for (const hook of hooks.all.toReversed()) await this.#stop(hook);
   }
 
   #assertOpen(): void {
-    if (this.#closing !== undefined) throw new Error("the broker is closed");
+    if (this.closed) throw new Error("the broker is closed");
+  }
+}
+
+function askForHealth(hook: Hook): [id: string, health: HookHealth] {
+  try {
+    return [hook.id, hook.health!()];
+  } catch (error) {
+    return [hook.id, { ok: false, reason: String(error) }];
   }
 }

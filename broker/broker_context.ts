@@ -2,6 +2,7 @@ import { PublishHeader } from "../codec/publish.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { Connection, ConnectionContext } from "./connection.ts";
 import { Connections } from "./connections.ts";
+import { escapingLogger } from "./escaping_logger.ts";
 import { type DropReason, HookChain } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
 import type { Logger } from "./logger.ts";
@@ -88,10 +89,10 @@ export class BrokerContext implements ConnectionContext {
   constructor(options: ResolvedOptions) {
     this.options = options;
     this.limits = options.limits;
-    this.logger = options.logger;
+    this.logger = escapingLogger(options.logger);
     this.connections = new Connections(options.limits);
-    this.storage = new Storage(this.hooks, options.logger);
-    this.timers = new TimerWheel(options.logger);
+    this.storage = new Storage(this.hooks, this.logger);
+    this.timers = new TimerWheel(this.logger);
     this.topics = new TopicCache(options.limits);
   }
 

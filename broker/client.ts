@@ -4,7 +4,7 @@ import { encode } from "../codec/encode.ts";
 import { protocolError, ReasonCodeError } from "../codec/errors.ts";
 import type { Framer } from "../codec/framer.ts";
 import { type Packet, PacketType, type ProtocolLevel, type Qos } from "../codec/packet.ts";
-import { allowsReason, connectReturnCode, ReasonCode, reasonName } from "../codec/reason_code.ts";
+import { allowsReason, connectReturnCode, ReasonCode } from "../codec/reason_code.ts";
 import type { ConnectPacket } from "../codec/connect.ts";
 import { AcknowledgementQueue, type Acknowledger } from "./acknowledgement_queue.ts";
 import type { BrokerContext } from "./broker_context.ts";
@@ -340,7 +340,7 @@ export class Client implements ConnectionEvents, Acknowledger {
     logger.debug("{clientId} from {remoteAddress} is gone: {reason}", {
       clientId: this.info?.clientId,
       remoteAddress: this.peer.remoteAddress,
-      reason: error?.message ?? reasonName(ReasonCode.NormalDisconnection),
+      reason: error?.message ?? "disconnected by the client",
     });
     if (!wasConnected) return;
     sessions.release(this.session);

@@ -30,7 +30,10 @@ export interface ClientInfo {
 export interface HookContext {
   /** The broker that it has been added to. */
   readonly broker: Broker;
-  /** Where it writes what an operator should know. */
+  /**
+   * Where it writes what an operator should know. Texts among the properties are escaped, so that what a client has chosen
+   * can neither begin a line of its own nor colour or turn around what stands beside it.
+   */
   readonly logger: Logger;
   /** Gives the broker a session back that was stored before it was started. One that exists already is left as it is. */
   restoreSession(session: RestoredSession): void;
@@ -134,6 +137,14 @@ export type DropReason =
   | "not-stored"
   | "not-authorized";
 
+/** How a hook is. */
+export interface HookHealth {
+  /** Whether it works as it should. */
+  readonly ok: boolean;
+  /** What is wrong, for an operator, e.g. `"./hookmq.db: the disk is full"`. */
+  readonly reason?: string;
+}
+
 /**
  * Something that the broker asks or tells on its way: a plain object with any of these methods.
  *
@@ -163,6 +174,11 @@ export interface Hook {
   init?(context: HookContext): MaybePromise<void>;
   /** Called when the hook is removed or the broker closes. */
   stop?(): MaybePromise<void>;
+  /**
+   * Whether the hook can do its work at the moment, from what it knows already; `broker.health()` asks. A hook that cannot
+   * fail in use does not have it.
+   */
+  health?(): HookHealth;
 
   /** Decides whether a client may connect: throw a `ReasonCodeError` to refuse. */
   onConnect?(client: ClientInfo, packet: ConnectPacket): MaybePromise<void>;
@@ -240,7 +256,7 @@ export interface Hook {
 }
 
 /** The methods of a hook that the broker calls on events. */
-export type HookEvent = Exclude<keyof Hook, "id" | "init" | "stop">;
+export type HookEvent = Exclude<keyof Hook, "id" | "init" | "stop" | "health">;
 
 /** A hook that has the method `E`. */
 export type HookWith<E extends HookEvent> = Hook & Required<Pick<Hook, E>>;

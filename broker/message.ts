@@ -47,8 +47,9 @@ export class Message implements PublishFrame {
   readonly receivedAt: number;
   /** The message that this one is another form of, for one receiver. */
   readonly #original: Message | undefined;
-  /** What stores it, or has stored it. */
+  /** What stores it and has not been asked for. */
   #stores: Promise<void>[] | undefined = undefined;
+  #published = false;
   #stored: StoredMessage | undefined = undefined;
 
   bytes: Uint8Array;
@@ -156,6 +157,7 @@ export class Message implements PublishFrame {
     // One copy of the payload is enough.
     stored.packet.payload = message.payload;
     message.#stored = stored;
+    message.#published = true;
     return message;
   }
 
@@ -195,15 +197,29 @@ export class Message implements PublishFrame {
 
   /** The message's acknowledgement waits for this as well. */
   waitFor(stored: MaybePromise<void>): void {
-    if (this.#original !== undefined) this.#original.waitFor(stored);
-    else if (isPromise(stored)) (this.#stores ??= []).push(stored);
+    if (this.#original !== undefined) return this.#original.waitFor(stored);
+    // Stores for many sessions often settle with one promise.
+    if (!isPromise(stored) || this.#stores?.at(-1) === stored) return;
+    // It may fail before anybody asks, or when nobody does.
+    stored.catch(() => {});
+    if (!this.#published) (this.#stores ??= []).push(stored);
   }
 
-  /** Settles when all that the acknowledgement waits for has. */
-  get stored(): MaybePromise<void> {
+  /** It has been handed to everybody who gets it. Settles when all that its acknowledgement waits for has. */
+  finishPublishing(): MaybePromise<void> {
     const stores = this.#stores;
+    this.#published = true;
+    this.#stores = undefined;
     if (stores === undefined) return undefined;
     return stores.length === 1 ? stores[0] : Promise.all(stores).then(() => {});
+  }
+
+  /**
+   * Whether it has been handed out before: what cannot be stored of it now is kept all the same, since nobody will publish
+   * it again.
+   */
+  get published(): boolean {
+    return this.#original?.published ?? this.#published;
   }
 
   /** Makes the message independent of the read buffer. Whoever keeps it calls this first. */

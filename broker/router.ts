@@ -8,6 +8,13 @@ import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
 import type { Delivery, Matches, Subscriber, Subscription } from "./topics/subscription_tree.ts";
 import type { Topic } from "./topics/topic_cache.ts";
 
+/** Somebody who gets a message, in the form in which it is for him. */
+interface Target {
+  readonly message: Message;
+  readonly delivery: Delivery;
+  readonly group: SharedGroup | undefined;
+}
+
 /** Brings one message to everybody who gets it. */
 export class Router {
   readonly #context: BrokerContext;
@@ -16,38 +23,37 @@ export class Router {
     this.#context = context;
   }
 
-  /** Delivers a message to all its subscribers. Returns whether there are any. */
-  route(message: Message): MaybePromise<boolean> {
+  /**
+   * Delivers a message to all its subscribers. Returns whether there are any.
+   *
+   * They get it in one go, after the hooks have answered for all of them, and `onDelivered` is called with it: what it
+   * stores is stored together with the message, or not at all.
+   */
+  route(message: Message, onDelivered?: () => void): MaybePromise<boolean> {
     const { deliveries, groups } = this.#matches(message.topic);
-    let pending: Promise<void>[] | undefined;
+    const matched = deliveries.length + groups.length > 0;
+    if (this.#filtered) {
+      return then(this.#admitAll(message, deliveries, groups), (targets) => {
+        for (const target of targets) deliverTo(target);
+        onDelivered?.();
+        return matched;
+      });
+    }
     for (let index = 0; index < deliveries.length; index++) {
       const delivery = termsFor(deliveries[index], message);
-      const delivered = delivery && this.deliver(message, delivery);
-      if (isPromise(delivered)) (pending ??= []).push(delivered);
+      delivery?.subscriber.deliver(message, delivery);
     }
     for (let index = 0; index < groups.length; index++) {
-      const delivered = this.#deliverShared(message, groups[index]);
-      if (isPromise(delivered)) (pending ??= []).push(delivered);
+      const member = chooseMember(groups[index], message);
+      member?.subscriber.deliver(message, member, groups[index]);
     }
-    const matched = deliveries.length + groups.length > 0;
-    return pending === undefined ? matched : Promise.all(pending).then(() => matched);
+    onDelivered?.();
+    return matched;
   }
 
   /** Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it. */
-  deliver(
-    message: Message,
-    delivery: Delivery,
-    group?: SharedGroup,
-    passedOver?: Set<Subscriber>,
-  ): MaybePromise<void> {
-    const { subscriber } = delivery;
-    if (!this.#filtered || !(subscriber instanceof Session)) return subscriber.deliver(message, delivery, group);
-    const filtered = this.#filter(message, subscriber);
-    if (filtered === message) return subscriber.deliver(message, delivery, group);
-    return then(filtered, (filtered) => {
-      if (filtered !== undefined) return subscriber.deliver(filtered, delivery, group);
-      if (group !== undefined) return this.#deliverShared(message, group, (passedOver ?? new Set()).add(subscriber));
-    });
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup): MaybePromise<void> {
+    return then(this.#admit(message, delivery, group), deliverTo);
   }
 
   /** Sends a new subscriber the retained messages that match its filter. */
@@ -105,10 +111,42 @@ export class Router {
     return matches;
   }
 
-  #deliverShared(message: Message, group: SharedGroup, passedOver?: Set<Subscriber>): MaybePromise<void> {
-    // Nothing at QoS 0 waits for a client that is not there.
-    const member = group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy, passedOver);
-    if (member !== undefined) return this.deliver(message, member, group, passedOver);
+  #admitAll(
+    message: Message,
+    deliveries: readonly Delivery[],
+    groups: readonly SharedGroup[],
+  ): MaybePromise<(Target | undefined)[]> {
+    const targets: MaybePromise<Target | undefined>[] = [];
+    for (const delivery of deliveries) {
+      const terms = termsFor(delivery, message);
+      if (terms !== undefined) targets.push(this.#admit(message, terms));
+    }
+    for (const group of groups) targets.push(this.#admitMember(message, group));
+    return targets.some(isPromise) ? Promise.all(targets) : targets as (Target | undefined)[];
+  }
+
+  /** Asks the hooks about one subscriber, and then about the other members of the group that chose it. */
+  #admit(
+    message: Message,
+    delivery: Delivery,
+    group?: SharedGroup,
+    passedOver?: Set<Subscriber>,
+  ): MaybePromise<Target | undefined> {
+    const { subscriber } = delivery;
+    if (!this.#filtered || !(subscriber instanceof Session)) return { message, delivery, group };
+    return then(this.#filter(message, subscriber), (filtered) => {
+      if (filtered !== undefined) return { message: filtered, delivery, group };
+      return group && this.#admitMember(message, group, (passedOver ?? new Set()).add(subscriber));
+    });
+  }
+
+  #admitMember(
+    message: Message,
+    group: SharedGroup,
+    passedOver?: Set<Subscriber>,
+  ): MaybePromise<Target | undefined> {
+    const member = chooseMember(group, message, passedOver);
+    return member && this.#admit(message, member, group, passedOver);
   }
 
   get #filtered(): boolean {
@@ -182,6 +220,15 @@ export class Router {
       },
     );
   }
+}
+
+function chooseMember(group: SharedGroup, message: Message, passedOver?: Set<Subscriber>): Delivery | undefined {
+  // Nothing at QoS 0 waits for a client that is not there.
+  return group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy, passedOver);
+}
+
+function deliverTo(target: Target | undefined): void {
+  target?.delivery.subscriber.deliver(target.message, target.delivery, target.group);
 }
 
 /** On what terms the message goes to this subscriber, who may be its publisher [MQTT-3.8.3-3]. */

@@ -29,7 +29,7 @@ export interface OutgoingMessage {
   /** Whether the client has answered a QoS 2 message with PUBREC: it is ours no more, only the handshake goes on. */
   released: boolean;
   /** Under which number it is stored; 0 if it is not. */
-  readonly id: number;
+  id: number;
   /** Whether it must not be sent before it is stored. */
   storing: boolean;
 }
@@ -56,6 +56,8 @@ export class Session implements Subscriber {
   will: Will | undefined = undefined;
   willTimer: Timer | undefined = undefined;
   expiryTimer: Timer | undefined = undefined;
+  /** When the last connection ended, in milliseconds since 1970; `undefined` while there is one. */
+  disconnectedAt: number | undefined = undefined;
 
   readonly #context: BrokerContext;
   #subscriptions = nothingSubscribed;
@@ -77,20 +79,40 @@ export class Session implements Subscriber {
     return this.expiryInterval > 0 && this.#context.storage.enabled;
   }
 
+  /** Whether it has been stored, or is being. */
+  get isStored(): boolean {
+    return this.#isStored;
+  }
+
   /** Has the session stored as it is now, or forgotten if it is to end with its connection. */
   store(): MaybePromise<void> {
     const { storage } = this.#context;
     if (!storage.enabled) return;
     if (this.expiryInterval === 0) return this.#isStored ? this.#unstore() : undefined;
-    this.#isStored = true;
-    return storage.storeSession({
+    const stored = storage.storeSession({
       clientId: this.clientId,
       protocolLevel: this.info.protocolLevel,
       username: this.info.username,
       expiryInterval: this.expiryInterval,
-      disconnectedAt: this.owner === undefined ? Date.now() : undefined,
+      disconnectedAt: this.disconnectedAt,
       will: this.will,
     });
+    if (this.#isStored) return stored;
+    this.#isStored = true;
+    return this.#storeContents(stored);
+  }
+
+  /** Has all stored that the session held before there was a hook to store it. */
+  #storeContents(sessionStored: MaybePromise<void>): MaybePromise<void> {
+    const outgoing = [...this.#inflight.values(), ...this.#backlog?.queue ?? []];
+    for (const each of outgoing) each.id = this.#context.storage.nextOutgoingId();
+    const pending = [
+      sessionStored,
+      this.storeSubscriptions([...this.#subscriptions.values()]),
+      ...this.#received.keys().map((packetId) => this.storeReceived(packetId)),
+      ...outgoing.map((each) => this.#storeOutgoing(each)),
+    ].filter(isPromise);
+    return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
   }
 
   /** Takes over what was stored of the session before the process started. */
@@ -98,6 +120,7 @@ export class Session implements Subscriber {
     const { subscriptions } = this.#context;
     this.expiryInterval = stored.expiryInterval;
     this.will = stored.will;
+    this.disconnectedAt = stored.disconnectedAt;
     this.established = true;
     this.#isStored = true;
     for (const subscription of stored.subscriptions) this.subscribe({ ...subscription, subscriber: this });
@@ -107,8 +130,13 @@ export class Session implements Subscriber {
       const group = shareFilter === undefined ? undefined : subscriptions.group(shareFilter);
       const common = { message: messageOf(message), qos, retain, identifiers, group, packetId, released };
       const outgoing: OutgoingMessage = { ...common, id, storing: false };
-      if (packetId === 0) (this.#backlog ??= new Backlog()).enqueue(outgoing);
-      else this.#addInflight(outgoing);
+      if (packetId === 0) {
+        (this.#backlog ??= new Backlog()).enqueue(outgoing);
+      } else {
+        this.#addInflight(outgoing);
+        // An identifier that has just come free may still mean something to the client.
+        this.#lastPacketId = packetId;
+      }
     }
   }
 
@@ -273,6 +301,7 @@ export class Session implements Subscriber {
   suspend(): void {
     if (this.client !== undefined) this.#context.sessions.clientDisconnected();
     this.client = this.owner = undefined;
+    this.disconnectedAt = Date.now();
     this.#backlog?.unsent.clear();
     this.#backlog?.retained.retain(({ subscription }) => subscription.qos > 0);
     this.#passOnShared();
@@ -294,8 +323,11 @@ export class Session implements Subscriber {
     return then(this.#storeOutgoing(outgoing), () => ReasonCode.Success);
   }
 
-  /** The session is over: whatever waited is lost, but for what another member of its group can still get. */
-  end(): void {
+  /**
+   * The session is over: whatever waited is lost, but for what another member of its group can still get. Settles when
+   * nothing is stored of it any more.
+   */
+  end(): MaybePromise<void> {
     for (const topicFilter of this.#subscriptions.keys()) this.#context.subscriptions.remove(this, topicFilter);
     this.#subscriptions = nothingSubscribed;
     for (const outgoing of this.#inflight.values()) {
@@ -310,7 +342,7 @@ export class Session implements Subscriber {
     for (const outgoing of this.#backlog?.queue ?? []) this.#removeOutgoing(outgoing);
     this.#inflight = nothingInflight;
     this.#backlog = undefined;
-    if (this.#isStored) this.#context.storage.inBackground(this.#unstore());
+    if (this.#isStored) return this.#unstore();
   }
 
   #mayPublish(client: Client): boolean {
@@ -329,11 +361,12 @@ export class Session implements Subscriber {
     }
     // A client that may have got it at QoS 2 must get it with the same packet identifier after a crash, or it has two.
     outgoing.storing = true;
-    stored.then(() => {
+    const sendStored = () => {
       outgoing.storing = false;
       const stillWaits = this.#inflight.get(outgoing.packetId) === outgoing;
       if (stillWaits && this.client !== undefined) this.#send(this.client, outgoing, false);
-    }, () => this.#discard(outgoing));
+    };
+    stored.then(sendStored, outgoing.message.published ? sendStored : () => this.#discard(outgoing));
     return stored;
   }
 
@@ -345,12 +378,16 @@ export class Session implements Subscriber {
     client.outstanding -= 1;
   }
 
-  /** A message that could not be stored: its publisher is told, and publishes it again. */
+  /** A message that could not be stored, and has not been sent: its publisher is told, and publishes it again. */
   #discard(outgoing: OutgoingMessage): void {
+    const { packetId, qos, message } = outgoing;
     outgoing.storing = false;
-    if (this.#inflight.get(outgoing.packetId) === outgoing) this.acknowledge(outgoing.packetId);
-    else this.#backlog?.retainQueued((queued) => queued !== outgoing);
-    this.#drop(outgoing.message, "not-stored");
+    const isInflight = packetId !== 0 && this.#inflight.get(packetId) === outgoing;
+    // One at QoS 1 that left the queue meanwhile has been sent.
+    if (isInflight && qos === 1) return;
+    if (isInflight) this.acknowledge(packetId);
+    else if (!this.#backlog?.retainQueued((queued) => queued !== outgoing).length) return;
+    this.#drop(message, "not-stored");
   }
 
   #addInflight(outgoing: OutgoingMessage): void {
@@ -437,7 +474,8 @@ export class Session implements Subscriber {
       }
     }
     if (queuePolicy === "drop-oldest") {
-      while (isFull() && backlog.queue.length > 0) {
+      // One that would not fit into an empty queue drives nothing out of it.
+      while (isFull() && backlog.queue.length > 0 && message.size <= limits.queueBytes) {
         const oldest = backlog.dequeue()!;
         this.#removeOutgoing(oldest);
         this.#drop(oldest.message, "queue-full");
@@ -446,7 +484,7 @@ export class Session implements Subscriber {
     if (!isFull()) {
       backlog.enqueue(outgoing);
       const stored = this.#storeOutgoing(outgoing);
-      if (isPromise(stored)) stored.catch(() => this.#discard(outgoing));
+      if (isPromise(stored) && !message.published) stored.catch(() => this.#discard(outgoing));
       return stored;
     }
     this.#drop(message, "queue-full");

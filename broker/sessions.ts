@@ -2,9 +2,15 @@ import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import type { Client } from "./client.ts";
 import type { RestoredSession, StoredMessage } from "./hooks.ts";
+import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
 import { NEVER_EXPIRES, Session } from "./session.ts";
 import { publishWill } from "./will.ts";
+
+/** In seconds. */
+function willDelay({ will }: Session): number {
+  return will?.properties?.willDelayInterval ?? 0;
+}
 
 /** All sessions, those of connected clients and those that wait for theirs. */
 export class Sessions {
@@ -12,7 +18,9 @@ export class Sessions {
   readonly #sessions = new Map<string, Session>();
   #connected = 0;
   #clientsMaximum = 0;
-  #restored: { session: Session; disconnectedAt: number | undefined }[] = [];
+  #restored: Session[] = [];
+  /** By client id, the sessions that have ended and are still being forgotten by what stores them. */
+  readonly #ending = new Map<string, Promise<void>>();
 
   constructor(context: BrokerContext) {
     this.#context = context;
@@ -49,9 +57,9 @@ export class Sessions {
 
   /**
    * The session that a connecting client goes on with: its own, unless it wants a new one. A connection that has it is
-   * closed [MQTT-3.1.4-3].
+   * closed [MQTT-3.1.4-3]. When `ready` has settled, nothing is stored any more of a session before it.
    */
-  open(client: Client): { session: Session; present: boolean } {
+  open(client: Client): { session: Session; present: boolean; ready: MaybePromise<void> } {
     const { info } = client;
     const { clientId, cleanStart } = info;
     this.#sessions.get(clientId)?.owner?.disconnect(
@@ -63,31 +71,29 @@ export class Sessions {
     if (existing?.owner !== undefined) existing.will = undefined;
     if (existing !== undefined && !cleanStart && existing.established) {
       existing.owner = client;
+      existing.disconnectedAt = undefined;
       this.#context.timers.cancel(existing.expiryTimer);
       // [MQTT-3.1.3-9]
       this.#context.timers.cancel(existing.willTimer);
       existing.will = undefined;
       existing.info = info;
-      return { session: existing, present: true };
+      return { session: existing, present: true, ready: undefined };
     }
     if (existing !== undefined) this.end(existing);
     const session = new Session(info, this.#context);
     session.owner = client;
     this.#sessions.set(clientId, session);
-    return { session, present: false };
+    return { session, present: false, ready: this.#ending.get(clientId) };
   }
 
   /** The session's connection has ended. Its will, if it still has one, is published when its delay is over. */
   release(session: Session): void {
-    const { closing } = this.#context;
     session.suspend();
-    if (closing) return this.#context.storage.inBackground(session.store());
+    if (this.#context.closing) return this.#store(session);
     if (session.expiryInterval === 0 || !session.established) return this.end(session);
-    if (session.will !== undefined && (session.will.properties?.willDelayInterval ?? 0) === 0) {
-      publishWill(session, this.#context);
-    }
-    this.#context.storage.inBackground(session.store());
-    this.#await(session, Date.now());
+    if (willDelay(session) > 0) this.#store(session);
+    else this.#publishWill(session);
+    this.#await(session);
   }
 
   /** Takes a session over that was stored before the process started. What it waits for begins with `awaitRestored`. */
@@ -106,36 +112,58 @@ export class Sessions {
     }, this.#context);
     this.#sessions.set(clientId, session);
     session.restore(stored, messageOf);
-    this.#restored.push({ session, disconnectedAt: stored.disconnectedAt });
+    this.#restored.push(session);
   }
 
-  /** All is restored: from now on sessions expire and wills are published. Who was connected has lost its connection now. */
+  /**
+   * All is restored, and can be stored: from now on sessions expire and wills are published, those at once whose time has
+   * passed meanwhile. Who was connected has lost its connection now.
+   */
   awaitRestored(): void {
-    for (const { session, disconnectedAt } of this.#restored) {
-      if (disconnectedAt === undefined) this.#context.storage.inBackground(session.store());
-      this.#await(session, disconnectedAt ?? Date.now());
-    }
+    const restored = this.#restored;
     this.#restored = [];
+    for (const session of restored) {
+      // Its client may be back already.
+      if (session.owner !== undefined) continue;
+      if (session.disconnectedAt === undefined) {
+        session.disconnectedAt = Date.now();
+        this.#store(session);
+      }
+      this.#await(session);
+    }
   }
 
-  /** Sets the timers of a session without a connection. */
-  #await(session: Session, disconnectedAt: number): void {
+  /** Has those sessions stored that there were before there was a hook that stores them. */
+  storeAll(): void {
+    for (const session of this.#sessions.values()) if (!session.isStored) this.#store(session);
+  }
+
+  /** Waits for the client of a session without a connection, as long as the session lasts. */
+  #await(session: Session): void {
     const { timers } = this.#context;
-    const waited = Date.now() - disconnectedAt;
-    const { expiryInterval, will } = session;
-    if (expiryInterval < NEVER_EXPIRES) {
-      session.expiryTimer = timers.schedule(expiryInterval * 1000 - waited, () => {
-        this.#context.counters.sessionsExpired += 1;
-        this.end(session);
-      });
-    }
-    if (will !== undefined) {
-      const delay = (will.properties?.willDelayInterval ?? 0) * 1000 - waited;
-      session.willTimer = timers.schedule(delay, () => {
-        publishWill(session, this.#context);
-        this.#context.storage.inBackground(session.store());
-      });
-    }
+    const waited = Date.now() - session.disconnectedAt!;
+    const lifetime = session.expiryInterval < NEVER_EXPIRES ? session.expiryInterval * 1000 - waited : Infinity;
+    if (lifetime <= 0) return this.#expire(session);
+    if (lifetime < Infinity) session.expiryTimer = timers.schedule(lifetime, () => this.#expire(session));
+    if (session.will === undefined) return;
+    const delay = willDelay(session) * 1000 - waited;
+    if (delay <= 0) this.#publishWill(session);
+    else session.willTimer = timers.schedule(delay, () => this.#publishWill(session));
+  }
+
+  #expire(session: Session): void {
+    this.#context.counters.sessionsExpired += 1;
+    this.end(session);
+  }
+
+  /** Publishes the will of a session that goes on, and has both stored: that there is none any more, and what came of it. */
+  #publishWill(session: Session): void {
+    this.#context.storage.inBackground(then(publishWill(session, this.#context), () => this.#store(session)));
+  }
+
+  /** Has a session stored as it is now, unless it has ended meanwhile. */
+  #store(session: Session): void {
+    if (this.#sessions.get(session.clientId) === session) this.#context.storage.inBackground(session.store());
   }
 
   /** The session is over: its subscriptions are gone, and its will is published now at the latest. */
@@ -145,11 +173,19 @@ export class Sessions {
     this.#sessions.delete(session.clientId);
     timers.cancel(session.expiryTimer);
     timers.cancel(session.willTimer);
-    session.end();
-    publishWill(session, this.#context);
+    this.#forget(session.clientId, session.end());
+    this.#context.storage.inBackground(publishWill(session, this.#context));
     for (const hook of hooks.on.onSessionEnded) {
       this.#context.observe(hook.id, "onSessionEnded", () => hook.onSessionEnded(session.clientId));
     }
+  }
+
+  #forget(clientId: string, forgotten: MaybePromise<void>): void {
+    if (!isPromise(forgotten)) return;
+    this.#ending.set(clientId, forgotten);
+    this.#context.storage.inBackground(forgotten.finally(() => {
+      if (this.#ending.get(clientId) === forgotten) this.#ending.delete(clientId);
+    }));
   }
 
   *[Symbol.iterator](): Generator<Session> {

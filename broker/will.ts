@@ -5,21 +5,26 @@ import { forEachInTurn, type MaybePromise, recover, then } from "./maybe_promise
 import { Message } from "./message.ts";
 import type { Session } from "./session.ts";
 
-/** Publishes a session's will, if it has one, and forgets it [MQTT-3.1.2-8] [MQTT-3.1.2-10]. Failures are logged. */
-export function publishWill(session: Session, context: BrokerContext): void {
+/**
+ * Publishes a session's will, if it has one, and forgets it [MQTT-3.1.2-8] [MQTT-3.1.2-10]. Failures are logged. Settles
+ * when it has been delivered, and is still to be stored.
+ */
+export function publishWill(session: Session, context: BrokerContext): MaybePromise<void> {
   const { will, clientId } = session;
   if (will === undefined) return;
   session.will = undefined;
-  recover(
+  const onError = (error: unknown) =>
+    context.logger.error("the will of {clientId} failed: {error}", { clientId, error });
+  return recover(
     () =>
       then(askHooks(will, session, context), (packet) => {
         const message = Message.from(context.topics.named(packet.topic), packet, clientId);
         // Not one after the other: what the client's next connection publishes comes after it, however long storing takes.
         const routed = context.router.route(message);
-        const stored = message.retain ? context.retained.store(message) : undefined;
-        return Promise.all([then(routed, () => message.stored), stored]).then(() => {});
+        if (message.retain) message.waitFor(context.retained.store(message));
+        return then(routed, () => void recover(() => message.finishPublishing(), onError));
       }),
-    (error) => context.logger.error("the will of {clientId} failed: {error}", { clientId, error }),
+    onError,
   );
 }
 

@@ -18,6 +18,7 @@
  * @module
  */
 import { getLogger } from "@logtape/logtape";
+import { escapeForLog } from "../broker/escape_for_log.ts";
 import type { Hook } from "../broker/hooks.ts";
 import type { Logger } from "../broker/logger.ts";
 import { ReasonCodeError } from "../codec/errors.ts";
@@ -62,9 +63,6 @@ const EVERYTHING_BUT_PUBLISH = LogLevel.all & ~LogLevel.publish;
 
 /** How many topic filters of one packet are written out. */
 const SHOWN_FILTERS = 10;
-
-/** How many characters of one text are written out. */
-const SHOWN_CHARACTERS = 1024;
 
 /** Ends of a connection by which a client has done nothing wrong, or which are not told apart from those. */
 const harmless: ReadonlySet<ReasonCode> = new Set([
@@ -116,20 +114,6 @@ export function loggerHook(
     ...(bits & LogLevel.publish ? publishEvents(write) : {}),
     ...(bits & LogLevel.session ? sessionEvents(write) : {}),
   };
-}
-
-/**
- * A text as it may stand in a log: control characters, line breaks, escape sequences, invisible characters and those that
- * change the direction of writing become `\u{…}`, a backslash becomes two, and what is too long is cut.
- */
-export function escapeForLog(text: string): string {
-  if (text.length > SHOWN_CHARACTERS) {
-    return `${escapeForLog(text.slice(0, SHOWN_CHARACTERS))}… (${text.length} characters)`;
-  }
-  return text.replace(
-    /[\p{C}\p{Zl}\p{Zp}\\]/gu,
-    (character) => character === "\\" ? "\\\\" : `\\u{${character.codePointAt(0)!.toString(16)}}`,
-  );
 }
 
 function connectionEvents(write: Write): Partial<Hook> {

@@ -8,14 +8,16 @@
  * - `/healthz`: 200 as long as the process answers at all, also if something is wrong.
  * - `/healthz/ready`: 200 while the broker should get clients, 503 otherwise.
  *
- * Both health pages hold the same JSON: `{"status":"degraded","ready":true,"reasons":{"redis":"Redis does not answer"}}`,
- * or `{"status":"ok","ready":true,"reasons":{}}`.
+ * Both health pages hold the same JSON: `{"status":"degraded","ready":true,"reasons":{"sqlite":"the disk is full"}}`,
+ * or `{"status":"ok","ready":true,"reasons":{}}`. It is made of what the hooks say of themselves (`broker.health()`), and
+ * of what was reported with `setHealth`.
  *
  * Nobody is asked for a password: the pages are for this machine, or for a network where everybody may read them.
  *
  * @module
  */
 import { Registry } from "prom-client";
+import type { Broker } from "../broker/broker.ts";
 import type { ClientInfo, Hook } from "../broker/hooks.ts";
 import packageFile from "../deno.json" with { type: "json" };
 import { observeEventLoopDelay } from "./metrics/event_loop_delay.ts";
@@ -41,16 +43,16 @@ export interface MetricsHook extends Hook {
   /** prom-client's registry of all that is on the page: for instruments of your own. */
   readonly registry: InstanceType<typeof import("prom-client")["Registry"]>;
   /**
-   * Reports how a part of the broker is: a hook, or something that the embedding program depends on. The report holds
-   * until there is another of the same name. Parts that nothing was reported of are not mentioned.
+   * Reports how something is that the broker depends on and no hook tells of: hooks that have a `health` method are asked
+   * without it. The report holds until there is another of the same name. Parts that nothing is known of are not mentioned.
    *
    * @example
    * ```ts
    * import { metricsHook } from "@hookmq/broker/hooks";
    *
    * const metrics = metricsHook();
-   * metrics.setHealth("redis", { ok: false, reason: "Redis does not answer" });
-   * metrics.setHealth("redis", { ok: true });
+   * metrics.setHealth("upstream", { ok: false, reason: "the broker that messages are sent on to does not answer" });
+   * metrics.setHealth("upstream", { ok: true });
    * ```
    */
   setHealth(part: string, report: HealthReport): void;
@@ -78,7 +80,8 @@ export interface MetricsHook extends Hook {
 export function metricsHook({ port = 9883, hostname = "127.0.0.1" }: MetricsOptions = {}): MetricsHook {
   assertPort(port);
   const registry = new Registry();
-  const health = new Health();
+  const health = new Health(() => broker?.health().hooks ?? {});
+  let broker: Broker | undefined;
   let meter: BrokerMeter | undefined;
   let server: Server | undefined;
   let endSampling: (() => void) | undefined;
@@ -90,7 +93,9 @@ export function metricsHook({ port = 9883, hostname = "127.0.0.1" }: MetricsOpti
 
   return {
     id: "metrics",
-    init({ broker, logger }) {
+    init(context) {
+      const { logger } = context;
+      broker = context.broker;
       meter = new BrokerMeter(broker);
       server = serve(port, hostname, (request) => answer(request, registry, health), (error) => {
         logger.error("a request for the metrics failed: {error}", { error });
@@ -103,11 +108,9 @@ export function metricsHook({ port = 9883, hostname = "127.0.0.1" }: MetricsOpti
       server = undefined;
     },
     onConnected(client) {
-      meter?.clientConnected();
       connectDuration.observe(secondsSinceConnect(client));
     },
     onDisconnect(client) {
-      meter?.clientDisconnected();
       connectionDuration.observe(secondsSinceConnect(client));
     },
     get address() {

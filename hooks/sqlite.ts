@@ -1,6 +1,7 @@
 import type { Hook, StoredSession } from "../broker/hooks.ts";
 import { MessageTable } from "./sqlite/message_table.ts";
-import type { Operation } from "./sqlite/operations.ts";
+import type { Batch } from "./sqlite/batch.ts";
+import type { Operation, SessionOperation } from "./sqlite/operations.ts";
 import { outgoingFlags, Restorer, subscriptionOptions, toFrame, toJson, willToFrame } from "./sqlite/rows.ts";
 import { Writer } from "./sqlite/writer.ts";
 
@@ -42,12 +43,20 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
   let collected = new Map<number, number>();
   let collectedBatch: unknown;
 
-  /** Adds changes that somebody waits for, unless nothing can be written at the moment. */
+  /** The sessions that are in the database. */
+  const sessions = new Set<string>();
+
+  /** Adds changes, unless nothing can be written at the moment. */
   const add = (...operations: Operation[]): Promise<void> => {
+    if (writer.refuses) return Promise.reject(writer.refusal());
     for (const operation of operations) writer.current.add(operation);
     return writer.written();
   };
-  const refusing = () => Promise.reject(writer.refusal());
+  /** Adds lasting changes. */
+  const addLasting = (...operations: Operation[]): Promise<void> => {
+    for (const operation of operations) writer.current.add(operation);
+    return writer.lasting();
+  };
   const positions = () => {
     if (collectedBatch !== writer.current) {
       collectedBatch = writer.current;
@@ -59,52 +68,55 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
   return {
     id: "sqlite",
     async init(context) {
-      writer = await Writer.open(path, maximumSize, context.logger, (operations) => messages.refused(operations));
+      const onRefused = (operations: readonly (Operation | undefined)[]) => {
+        messages.refused(operations);
+        for (const operation of operations) if (operation?.[0] === "session") sessions.delete(operation[1]);
+      };
+      writer = await Writer.open({ path, maximumSize, logger: context.logger, onRefused });
       const restorer = new Restorer(context, messages);
-      for await (const chunk of writer.load()) restorer.restore(chunk);
+      for await (const chunk of writer.load()) {
+        for (const { clientId } of chunk.sessions) sessions.add(clientId);
+        restorer.restore(chunk);
+      }
     },
     stop: () => writer.close(),
     health: () => writer.failure === undefined ? { ok: true } : { ok: false, reason: `${path}: ${writer.failure}` },
 
-    storeSession(
-      { clientId, protocolLevel, username, expiryInterval, disconnectedAt, will }: StoredSession,
-    ) {
-      if (writer.refuses) return refusing();
-      const frame = will === undefined ? null : writer.current.slice(willToFrame(will));
-      const willDelay = will?.properties?.willDelayInterval ?? 0;
-      return add([
-        "session",
-        clientId,
-        protocolLevel,
-        username ?? null,
-        expiryInterval,
-        disconnectedAt ?? null,
-        frame,
-        willDelay,
-      ]);
+    storeSession(session: StoredSession) {
+      const { clientId } = session;
+      if (sessions.has(clientId)) return addLasting(sessionOperation("updateSession", session, writer.current));
+      if (writer.refuses) return Promise.reject(writer.refusal());
+      sessions.add(clientId);
+      return add(sessionOperation("session", session, writer.current));
     },
-    removeSession: (clientId) => add(["removeSession", clientId]),
+    removeSession(clientId) {
+      sessions.delete(clientId);
+      return addLasting(["removeSession", clientId]);
+    },
 
-    storeSubscriptions(clientId, subscriptions) {
-      if (writer.refuses) return refusing();
-      return add(...subscriptions.map((subscription): Operation => [
+    storeSubscriptions: (clientId, subscriptions) =>
+      add(...subscriptions.map((subscription): Operation => [
         "subscription",
         clientId,
         subscription.topicFilter,
         subscriptionOptions(subscription),
         toJson(subscription.identifiers),
-      ]));
-    },
+      ])),
     removeSubscriptions: (clientId, topicFilters) =>
-      add(...topicFilters.map((topicFilter): Operation => ["removeSubscription", clientId, topicFilter])),
+      addLasting(...topicFilters.map((topicFilter): Operation => ["removeSubscription", clientId, topicFilter])),
 
     storeOutgoing(clientId, outgoing) {
       const { id, message, packetId, identifiers, shareFilter } = outgoing;
-      const position = positions().get(id);
-      const isKnown = messages.holds(id);
-      if (isKnown && position === undefined) return add(["updateOutgoing", id, outgoingFlags(outgoing), packetId]);
-      if (!isKnown && writer.refuses) return refusing();
       const { current } = writer;
+      const position = positions().get(id);
+      const collected = position === undefined ? undefined : current.operations[position];
+      if (messages.holds(id) && collected?.[0] !== "outgoing") {
+        const operation: Operation = ["updateOutgoing", id, outgoingFlags(outgoing), packetId];
+        if (position !== undefined) current.operations[position] = operation;
+        else positions().set(id, current.add(operation));
+        return writer.lasting();
+      }
+      if (collected === undefined && writer.refuses) return Promise.reject(writer.refusal());
       const messageId = messages.take(
         id,
         message,
@@ -129,23 +141,34 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
       if (!messages.holds(id)) return;
       const { current } = writer;
       const position = positions().get(id);
-      positions().delete(id);
+      const collected = position === undefined ? undefined : current.operations[position];
       // What is not written yet need not be: an online client has often acknowledged by then.
       if (position !== undefined) current.operations[position] = undefined;
-      else current.add(["removeOutgoing", id]);
+      if (collected?.[0] !== "outgoing") current.add(["removeOutgoing", id]);
+      positions().delete(id);
       messages.release(id, current);
-      return writer.written();
+      return writer.lasting();
     },
 
-    storeReceived: (clientId, packetId) => writer.refuses ? refusing() : add(["received", clientId, packetId]),
-    removeReceived: (clientId, packetId) => add(["removeReceived", clientId, packetId]),
+    storeReceived: (clientId, packetId) => add(["received", clientId, packetId]),
+    removeReceived: (clientId, packetId) => addLasting(["removeReceived", clientId, packetId]),
 
     storeRetained(topic, packet) {
       // They describe this process, and are made anew by the next one.
       if (topic.startsWith("$SYS/")) return;
-      if (writer.refuses) return refusing();
       if (packet.payload.length === 0) return add(["removeRetained", topic]);
-      return add(["retained", topic, Date.now(), writer.current.slice(toFrame(packet))]);
+      if (writer.refuses) return Promise.reject(writer.refusal());
+      const lifetime = packet.properties?.messageExpiryInterval;
+      const now = Date.now();
+      const expiresAt = lifetime === undefined ? null : now + lifetime * 1000;
+      return add(["retained", topic, now, expiresAt, writer.current.slice(toFrame(packet))]);
     },
   };
+}
+
+function sessionOperation(name: "session" | "updateSession", session: StoredSession, batch: Batch): SessionOperation {
+  const { clientId, protocolLevel, username, expiryInterval, disconnectedAt, will } = session;
+  const frame = will === undefined ? null : batch.slice(willToFrame(will));
+  const delay = will?.properties?.willDelayInterval ?? 0;
+  return [name, clientId, protocolLevel, username ?? null, expiryInterval, disconnectedAt ?? null, frame, delay];
 }

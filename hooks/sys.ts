@@ -1,25 +1,32 @@
 /**
  * Publishes what the broker holds and does on the topics that mosquitto has made customary, below `$SYS/broker`:
  *
- * | Topic                                           | Value                                                               |
- * | ----------------------------------------------- | ------------------------------------------------------------------- |
- * | `version`                                       | e.g. `HookMQ 0.1.0`                                                 |
- * | `uptime`                                        | seconds since the hook was added, e.g. `17 seconds`                 |
- * | `clients/connected`, `clients/active`           | clients that are connected                                          |
- * | `clients/disconnected`, `clients/inactive`      | sessions whose client is not connected                              |
- * | `clients/total`                                 | sessions, of connected clients and of others                        |
- * | `clients/maximum`                               | the most clients that were connected at the same time               |
- * | `bytes/received`, `bytes/sent`                  | bytes from and to clients                                           |
- * | `publish/messages/received`, `…/sent`           | PUBLISH packets from and to clients                                 |
- * | `publish/messages/dropped`                      | messages that did not reach a client                                |
- * | `store/messages/count`, `messages/stored`       | retained messages, and those that wait for a client                 |
- * | `retained messages/count`                       | topics with a retained message; these here are among them           |
- * | `subscriptions/count`                           | subscriptions of all sessions and of the embedding program          |
- * | `heap/current`, `heap/maximum`                  | memory that JavaScript objects use, in bytes                        |
- * | `load/bytes/received/…`, `load/bytes/sent/…`    | bytes a minute, averaged over the last `1min`, `5min` and `15min`   |
- * | `load/publish/received/…`, `sent/…`, `dropped/…` | messages a minute                                                  |
- * | `load/connections/…`                            | clients that were let in, a minute                                  |
- * | `load/sockets/…`                                | connections that were accepted, a minute                            |
+ * | Topic                                      | Value                                                             |
+ * | ------------------------------------------ | ----------------------------------------------------------------- |
+ * | `version`                                  | e.g. `HookMQ 0.1.0`                                               |
+ * | `uptime`                                   | seconds since the broker was made, e.g. `17 seconds`              |
+ * | `clients/connected`, `clients/active`      | clients that are connected                                        |
+ * | `clients/disconnected`, `clients/inactive` | sessions whose client is not connected                            |
+ * | `clients/total`                            | sessions, of connected clients and of others                      |
+ * | `clients/maximum`                          | the most clients that were connected at the same time             |
+ * | `clients/expired`                          | sessions that ended since their expiry interval had passed        |
+ * | `messages/received`, `messages/sent`       | packets of any kind from and to clients                           |
+ * | `publish/messages/received`, `…/sent`      | PUBLISH packets from and to clients                               |
+ * | `publish/messages/dropped`                 | messages that did not reach a client                              |
+ * | `publish/bytes/received`, `…/sent`         | bytes of payload in PUBLISH packets from and to clients           |
+ * | `bytes/received`, `bytes/sent`             | bytes from and to clients                                         |
+ * | `store/messages/count`, `messages/stored`  | retained messages, and those that wait for a client               |
+ * | `store/messages/bytes`                     | memory that the messages take that wait for a client, in bytes    |
+ * | `retained messages/count`                  | topics with a retained message; these here are among them         |
+ * | `subscriptions/count`                      | subscriptions of all sessions and of the embedding program        |
+ * | `shared_subscriptions/count`               | those of them that are shared; each member of a group counts      |
+ * | `heap/current`, `heap/maximum`             | memory that JavaScript objects use, in bytes                      |
+ * | `load/bytes/received/…`, `…/sent/…`        | bytes a minute, averaged over the last `1min`, `5min` and `15min` |
+ * | `load/messages/received/…`, `…/sent/…`     | packets of any kind a minute                                      |
+ * | `load/publish/received/…`, `…/sent/…`      | PUBLISH packets a minute                                          |
+ * | `load/publish/dropped/…`                   | messages that did not reach a client, a minute                    |
+ * | `load/connections/…`                       | CONNECT packets from clients a minute                             |
+ * | `load/sockets/…`                           | connections that were accepted, a minute                          |
  *
  * Averages are exponentially weighted as mosquitto's are, begin at 0 and have two decimal places.
  *
@@ -69,14 +76,18 @@ export interface SysLoad {
   bytesReceived: LoadAverages;
   /** Bytes to clients. */
   bytesSent: LoadAverages;
+  /** Packets of any kind from clients. */
+  packetsReceived: LoadAverages;
+  /** Packets of any kind to clients. */
+  packetsSent: LoadAverages;
   /** PUBLISH packets from clients. */
   publishReceived: LoadAverages;
   /** PUBLISH packets to clients. */
   publishSent: LoadAverages;
   /** Messages that did not reach a client. */
   publishDropped: LoadAverages;
-  /** Clients that were let in. */
-  clientsAdmitted: LoadAverages;
+  /** CONNECT packets from clients. */
+  connectsReceived: LoadAverages;
   /** Connections that were accepted. */
   connectionsAccepted: LoadAverages;
 }
@@ -85,10 +96,12 @@ export interface SysLoad {
 const loadFigures = [
   "bytesReceived",
   "bytesSent",
+  "packetsReceived",
+  "packetsSent",
   "publishReceived",
   "publishSent",
   "publishDropped",
-  "clientsAdmitted",
+  "connectsReceived",
   "connectionsAccepted",
 ] as const satisfies readonly (keyof SysLoad)[];
 
@@ -158,8 +171,6 @@ export function sysHook(
       clearInterval(timer);
       await publication?.withdraw();
     },
-    onConnected: () => meter?.clientConnected(),
-    onDisconnect: () => meter?.clientDisconnected(),
     metrics,
     incrementSubscriptions(count = 1) {
       otherSubscriptions += count;
@@ -219,7 +230,8 @@ class Publication {
       ),
     );
     this.#busy = false;
-    if (errors.length === 0) return;
+    // What came too late, when the broker had begun to close, nobody misses.
+    if (errors.length === 0 || this.#broker.closed) return;
     this.#logger.warn("cannot publish {count} of the topics below {topicPrefix}: {error}", {
       count: errors.length,
       topicPrefix: this.#topicPrefix,

@@ -1,4 +1,4 @@
-import type { ProtocolLevel } from "../load/packets.ts";
+import type { ProtocolLevel } from "../../cli/bench/packets.ts";
 
 /** What the load generator is asked to do: its only argument, as JSON. */
 export interface DurableRequest {
@@ -10,7 +10,7 @@ export interface DurableRequest {
   qos: 1 | 2;
   /** Pairs of a publisher and a subscriber, all with sessions that outlive their connections. */
   pairs: number;
-  /** Bytes of payload in each message. */
+  /** Bytes of payload in each message, at least 16. */
   payloadSize: number;
   /** Messages that a publisher may have in flight. */
   window: number;

@@ -36,7 +36,7 @@ export function admit(client: Client, packet: ConnectPacket, authenticated?: Aut
   const { context, level } = client;
   const { limits, sessions } = context;
   const requestedExpiry = sessionExpiry(packet);
-  const { session, present } = sessions.open(client);
+  const { session, present, ready } = sessions.open(client);
   session.expiryInterval = Math.min(requestedExpiry, context.options.maximumSessionExpiry);
   client.session = session;
   client.sendQuota = Math.min(packet.properties?.receiveMaximum ?? 0xffff, limits.inflight);
@@ -46,10 +46,9 @@ export function admit(client: Client, packet: ConnectPacket, authenticated?: Aut
   const properties = level === 5 ? connackProperties(client, packet, requestedExpiry, authenticated) : undefined;
   session.will = packet.will;
   return recover(
-    () => then(session.store(), () => welcome(client, present, properties)),
+    () => then(session.store(), () => then(ready, () => welcome(client, present, properties))),
     (error) => {
-      session.will = undefined;
-      if (session.owner === client) sessions.release(session);
+      giveUp(client);
       throw error;
     },
   );
@@ -58,16 +57,13 @@ export function admit(client: Client, packet: ConnectPacket, authenticated?: Aut
 /** The session is stored, if it is to be: tells the client, and goes on where they were. */
 function welcome(client: Client, present: boolean, properties: ConnackProperties | undefined): MaybePromise<void> {
   const { context, session } = client;
-  const { sessions } = context;
   if (client.state !== "closed") {
-    client.send({ type: "connack", sessionPresent: present, reasonCode: ReasonCode.Success, properties });
+    // In MQTT 3.1 that byte is reserved.
+    const sessionPresent = present && client.info.protocolLevel > 3;
+    client.send({ type: "connack", sessionPresent, reasonCode: ReasonCode.Success, properties });
   }
-  // It has gone meanwhile, or does not accept a packet of that size: it never was connected.
-  if (client.state === "closed") {
-    session.will = undefined;
-    if (session.owner === client) sessions.release(session);
-    return;
-  }
+  // It has gone meanwhile, or does not accept a packet of that size.
+  if (client.state === "closed") return giveUp(client);
   client.state = "connected";
   client.stopWaiting();
   watchKeepAlive(client);
@@ -76,6 +72,14 @@ function welcome(client: Client, present: boolean, properties: ConnackProperties
     session.resume(client);
     return announce(client, present);
   });
+}
+
+/** The client never was connected, so its will is not published. Its session may be another connection's by now. */
+function giveUp(client: Client): void {
+  const { session, context } = client;
+  if (session.owner !== client) return;
+  session.will = undefined;
+  context.sessions.release(session);
 }
 
 /** Tells the hooks that a client is connected. */

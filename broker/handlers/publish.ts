@@ -123,18 +123,16 @@ export function isReserved(topicName: string): boolean {
 function accept(client: Client, message: Message, qos: Qos, packetId: number): MaybePromise<void> {
   // While a hook was asked, the client has been disconnected; what it sends again when it is back must not come twice.
   if (client.state !== "connected") return;
-  const { router, retained } = client.context;
+  const { session, context: { router, retained } } = client;
   const stored = message.retain ? retained.store(message) : undefined;
-  const routed = router.route(message);
+  // In one go with the message: a crash leaves both, or the client sends it again.
+  const routed = router.route(message, qos < 2 ? undefined : () => message.waitFor(session.storeReceived(packetId)));
   if (qos === 0) {
     if (isPromise(stored)) stored.catch((error) => logNotStored(client, error));
     return isPromise(routed) ? routed.then(() => {}) : undefined;
   }
-  const received = qos === 2 ? client.session.storeReceived(packetId) : undefined;
-  const outcome = isPromise(stored) || isPromise(routed) || isPromise(received) || isPromise(message.stored)
-    ? Promise.all([then(routed, (matched) => then(message.stored, () => matched)), stored, received])
-      .then(([matched]) => reasonFor(matched))
-    : reasonFor(routed);
+  message.waitFor(stored);
+  const outcome = then(routed, (matched) => then(message.finishPublishing(), () => reasonFor(matched)));
   if (qos === 2) remember(client, packetId, outcome);
   const added = client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, outcome);
   return then(routed, () => added);

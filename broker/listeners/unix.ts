@@ -29,7 +29,7 @@ export async function listenUnix(options: UnixListenOptions, context: ListenCont
     url: `unix:${path}`,
     reload: () => Promise.resolve(),
     close() {
-      // Before the socket itself, so that a broker that starts now never loses its own file.
+      // The runtime does so only later, when the process may have ended already.
       removeQuietly(path);
       listener.close();
     },
@@ -64,6 +64,6 @@ function removeQuietly(path: string): void {
   try {
     Deno.removeSync(path);
   } catch {
-    // Somebody else has removed it.
+    // It has gone already.
   }
 }

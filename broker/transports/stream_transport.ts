@@ -9,12 +9,16 @@ export class StreamTransport implements Transport {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   readonly #byobReader: ReadableStreamBYOBReader | undefined;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  #buffer: ArrayBufferLike = new ArrayBuffer(READ_BUFFER);
+  /** What a byte stream is read into. */
+  #buffer: ArrayBufferLike = noBytes.buffer;
   #received: Uint8Array = noBytes;
+  /** Settles the `write` that waits for a peer that may never read. */
+  #abandonWrite: ((error: Error) => void) | undefined;
 
   constructor({ readable, writable }: Duplex) {
     try {
       this.#byobReader = readable.getReader({ mode: "byob" });
+      this.#buffer = new ArrayBuffer(READ_BUFFER);
     } catch {
       this.#reader = readable.getReader();
     }
@@ -22,13 +26,16 @@ export class StreamTransport implements Transport {
   }
 
   async read(): Promise<number | null> {
-    const { value, done } = this.#byobReader === undefined
-      ? await this.#reader!.read()
-      : await this.#byobReader.read(new Uint8Array(this.#buffer));
-    if (done || value === undefined) return null;
-    if (this.#byobReader !== undefined) this.#buffer = value.buffer;
-    this.#received = value;
-    return value.length;
+    for (;;) {
+      const { value, done } = this.#byobReader === undefined
+        ? await this.#reader!.read()
+        : await this.#byobReader.read(new Uint8Array(this.#buffer));
+      if (done) return null;
+      if (this.#byobReader !== undefined) this.#buffer = value.buffer;
+      this.#received = value;
+      // An empty chunk holds no part of a packet.
+      if (value.length > 0) return value.length;
+    }
   }
 
   received(): Uint8Array {
@@ -37,7 +44,10 @@ export class StreamTransport implements Transport {
 
   /** Streams keep what they are given, so they are given a copy. */
   write(bytes: Uint8Array): Promise<void> {
-    return this.#writer.write(bytes.slice());
+    return new Promise((resolve, reject) => {
+      this.#abandonWrite = reject;
+      this.#writer.write(bytes.slice()).then(resolve, reject);
+    });
   }
 
   closeWrite(): Promise<void> {
@@ -49,5 +59,6 @@ export class StreamTransport implements Transport {
     (this.#byobReader ?? this.#reader)!.cancel().catch(ignore);
     // What has been written is still delivered where the peer reads it; `abort` would throw it away.
     this.#writer.close().catch(ignore);
+    this.#abandonWrite?.(new Error("the connection was closed before everything was written"));
   }
 }

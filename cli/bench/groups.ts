@@ -12,24 +12,24 @@ export class Group {
   /** Messages published so far. */
   published = 0;
 
-  /** Deliveries so far, to all subscribers together. */
+  /** Deliveries so far, to all subscribers together, without duplicates. */
   get delivered(): number {
     return this.subscribers.reduce((sum, subscriber) => sum + subscriber.delivered, 0);
   }
 
-  /** Deliveries so far that should not have been. */
+  /** Deliveries so far that came again, or out of order. */
   get duplicates(): number {
     return this.subscribers.reduce((sum, subscriber) => sum + subscriber.duplicates, 0);
   }
 
-  /** Deliveries that are still to come, if there are no duplicates. */
+  /** Deliveries that are still to come. */
   get outstanding(): number {
     return this.published * this.subscribers.length - this.delivered;
   }
 
   /** Whether everything published has arrived and is acknowledged. */
   get idle(): boolean {
-    return this.outstanding <= 0 && this.publishers.every((publisher) => publisher.idle);
+    return this.outstanding === 0 && this.publishers.every((publisher) => publisher.idle);
   }
 }
 

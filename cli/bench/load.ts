@@ -38,7 +38,7 @@ export interface LoadRequest {
 export interface LoadResult {
   /** Messages published, in the time measured. */
   sentPerSecond: number;
-  /** Deliveries to subscribers, in the time measured. */
+  /** Deliveries to subscribers, in the time measured, without duplicates. */
   deliveredPerSecond: number;
   /** Deliveries that had not come when nothing came any more, warm-up included. */
   lost: number;
@@ -104,10 +104,9 @@ export async function runLoad(request: LoadRequest, { signal, onProgress }: Load
     publishing.abort();
     stopReporting?.();
     await drain(groups);
-    const duplicates = total(groups, "duplicates");
-    const lost = total(groups, "outstanding") + duplicates;
+    const lost = total(groups, "outstanding");
     if (lost === 0 && !groups.every((group) => group.idle)) throw new Error("the broker left messages unacknowledged");
-    return { ...result, lost, duplicates };
+    return { ...result, lost, duplicates: total(groups, "duplicates") };
   };
   try {
     signal?.throwIfAborted();

@@ -12,7 +12,7 @@ export type OnLatency = (milliseconds: number, messages: number) => void;
  * at: anything but the expected PUBLISH (and PUBREL at QoS 2) is an error.
  */
 export class Subscriber {
-  /** Messages that have come; at QoS 2, those that the broker has released. */
+  /** Messages that have come, each counted once; at QoS 2, those that the broker has released. */
   delivered = 0;
   /** Messages that came again, or behind a later one of their publisher. */
   duplicates = 0;
@@ -102,8 +102,13 @@ export class Subscriber {
   #follow(publisher: number, number: number): void {
     // In 32 bits, in which the numbers of a long run begin anew.
     const ahead = (number - (this.#expected[publisher] ?? 0)) | 0;
-    if (ahead < 0) this.duplicates++;
-    else this.#expected[publisher] = (number + 1) >>> 0;
+    if (ahead >= 0) {
+      this.#expected[publisher] = (number + 1) >>> 0;
+    } else {
+      this.duplicates++;
+      // It is counted as any other, now or when it is released.
+      this.delivered--;
+    }
   }
 
   #answer(header: number, received: Uint8Array, packetIdOffset: number): void {

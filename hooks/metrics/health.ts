@@ -1,3 +1,5 @@
+import type { HookHealth } from "../../broker/hooks.ts";
+
 /** How a part of the broker is. */
 export type HealthReport =
   | {
@@ -23,24 +25,33 @@ export interface HealthSummary {
   readonly reasons: Readonly<Record<string, string>>;
 }
 
-/** What has been reported of each part. */
+type PartHealth = HookHealth & { readonly ready?: boolean };
+
+/** How each part of a broker is: what the hooks say when they are asked, and what has been reported of others. */
 export class Health {
+  readonly #askHooks: () => Readonly<Record<string, HookHealth>>;
   readonly #reports = new Map<string, HealthReport>();
 
-  report(name: string, report: HealthReport): void {
-    this.#reports.set(name, report);
+  constructor(askHooks: () => Readonly<Record<string, HookHealth>>) {
+    this.#askHooks = askHooks;
+  }
+
+  /** What is reported of a hook holds, whatever the hook itself says. */
+  report(part: string, report: HealthReport): void {
+    this.#reports.set(part, report);
+  }
+
+  /** All parts that something is known of, by name. */
+  get parts(): Map<string, PartHealth> {
+    return new Map<string, PartHealth>([...Object.entries(this.#askHooks()), ...this.#reports]);
   }
 
   get summary(): HealthSummary {
-    const failing = [...this.#reports].flatMap(([name, report]) => report.ok ? [] : [{ name, ...report }]);
+    const failing = [...this.parts].filter(([, { ok }]) => !ok);
     return {
       status: failing.length === 0 ? "ok" : "degraded",
-      ready: failing.every(({ ready }) => ready !== false),
-      reasons: Object.fromEntries(failing.map(({ name, reason }) => [name, reason])),
+      ready: failing.every(([, { ready }]) => ready !== false),
+      reasons: Object.fromEntries(failing.map(([part, { reason = "it does not say why" }]) => [part, reason])),
     };
-  }
-
-  *[Symbol.iterator](): Generator<[name: string, report: HealthReport]> {
-    yield* this.#reports;
   }
 }

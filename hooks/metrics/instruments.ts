@@ -3,30 +3,38 @@ import type { BrokerMetrics } from "../sys/broker_meter.ts";
 import type { Health } from "./health.ts";
 
 type Figure = keyof BrokerMetrics;
+type Instrument = [name: string, help: string];
 
 /** What can go up and down: name and description of each. */
-const gauges: Partial<Record<Figure, [name: string, help: string]>> = {
-  uptime: ["hookmq_uptime_seconds", "Time since the metrics hook was added."],
+const gauges = {
+  uptime: ["hookmq_uptime_seconds", "Time since the broker was made."],
   clientsConnected: ["hookmq_clients_connected", "Clients that are connected."],
   clientsDisconnected: ["hookmq_clients_disconnected", "Sessions whose client is not connected."],
   clientsTotal: ["hookmq_sessions", "Sessions, of connected clients and of others."],
   clientsMaximum: ["hookmq_clients_connected_maximum", "The most clients that were connected at the same time."],
   connections: ["hookmq_connections", "Connections that are open, whether or not they have become a client."],
   subscriptions: ["hookmq_subscriptions", "Subscriptions of all sessions and of the embedding program."],
+  sharedSubscriptions: ["hookmq_shared_subscriptions", "Those that are shared; each member of a group counts."],
   retainedMessages: ["hookmq_retained_messages", "Topics with a retained message."],
   queuedMessages: ["hookmq_queued_messages", "Messages that wait in the sessions' queues."],
+  queuedBytes: ["hookmq_queued_bytes", "Memory that the messages in the sessions' queues take."],
   heapSize: ["hookmq_heap_bytes", "Memory that JavaScript objects use."],
   heapMaximum: ["hookmq_heap_maximum_bytes", "The most memory that JavaScript objects were found to use."],
-};
+} satisfies Partial<Record<Figure, Instrument>>;
 
-/** What only goes up while the process lasts. */
-const counters: Partial<Record<Figure, [name: string, help: string]>> = {
-  clientsAdmitted: ["hookmq_clients_admitted_total", "Times that a client was let in."],
+/** What only goes up while the process lasts: all the others. */
+const counters: Record<Exclude<Figure, keyof typeof gauges>, Instrument> = {
   connectionsAccepted: ["hookmq_connections_accepted_total", "Connections that were accepted."],
   connectionsRefused: ["hookmq_connections_refused_total", "Connections that were closed since a limit was reached."],
+  connectsReceived: ["hookmq_connects_received_total", "CONNECT packets from clients, whatever became of them."],
+  sessionsExpired: ["hookmq_sessions_expired_total", "Sessions that ended since their expiry interval had passed."],
+  packetsReceived: ["hookmq_packets_received_total", "Packets of any kind from clients."],
+  packetsSent: ["hookmq_packets_sent_total", "Packets of any kind to clients."],
   publishReceived: ["hookmq_publish_received_total", "PUBLISH packets from clients."],
   publishSent: ["hookmq_publish_sent_total", "PUBLISH packets to clients."],
   publishDropped: ["hookmq_publish_dropped_total", "Messages that did not reach a client."],
+  publishBytesReceived: ["hookmq_publish_received_bytes_total", "Bytes of payload in PUBLISH packets from clients."],
+  publishBytesSent: ["hookmq_publish_sent_bytes_total", "Bytes of payload in PUBLISH packets to clients."],
   bytesReceived: ["hookmq_received_bytes_total", "Bytes from clients."],
   bytesSent: ["hookmq_sent_bytes_total", "Bytes to clients."],
 };
@@ -92,7 +100,9 @@ export function registerHealth(registry: Registry, health: Health): void {
       labelNames: ["part"],
       registers: [],
       collect() {
-        for (const [part, { ok }] of health) this.set({ part }, ok ? 1 : 0);
+        // A hook that has been removed is no part any more.
+        this.reset();
+        for (const [part, { ok }] of health.parts) this.set({ part }, ok ? 1 : 0);
       },
     }),
   );
@@ -123,6 +133,6 @@ export function registerHistograms(registry: Registry): Histograms {
   };
 }
 
-function entries<K extends string, V>(record: Partial<Record<K, V>>): [K, V][] {
+function entries<K extends string, V>(record: Record<K, V>): [K, V][] {
   return Object.entries(record) as [K, V][];
 }

@@ -1,5 +1,5 @@
 import type { Registry } from "prom-client";
-import type { Health } from "./health.ts";
+import type { Health, HealthSummary } from "./health.ts";
 
 /** Answers a request for `/metrics`, `/healthz` or `/healthz/ready`. */
 export async function answer(request: Request, registry: Registry, health: Health): Promise<Response> {
@@ -10,14 +10,16 @@ export async function answer(request: Request, registry: Registry, health: Healt
     case "/metrics":
       return new Response(await registry.metrics(), { headers: { "content-type": registry.contentType } });
     case "/healthz":
-      return healthPage(health, 200);
-    case "/healthz/ready":
-      return healthPage(health, health.summary.ready ? 200 : 503);
+      return healthPage(health.summary, 200);
+    case "/healthz/ready": {
+      const { summary } = health;
+      return healthPage(summary, summary.ready ? 200 : 503);
+    }
     default:
       return new Response("there are /metrics, /healthz and /healthz/ready\n", { status: 404 });
   }
 }
 
-function healthPage(health: Health, status: number): Response {
-  return Response.json(health.summary, { status, headers: { "cache-control": "no-store" } });
+function healthPage(summary: HealthSummary, status: number): Response {
+  return Response.json(summary, { status, headers: { "cache-control": "no-store" } });
 }

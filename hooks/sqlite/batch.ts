@@ -1,4 +1,4 @@
-import { isLasting, type Operation, type Slice } from "./operations.ts";
+import { isLasting, type Operation, type SessionOperation, type Slice } from "./operations.ts";
 
 /** Changes that wait to be written together, and whoever waits for that. */
 export class Batch {
@@ -60,12 +60,11 @@ export class Batch {
     const kept: Operation[] = [];
     for (const operation of this.operations.toReversed()) {
       if (operation === undefined || !isLasting(operation)) continue;
-      if (operation[0] === "updateSession") {
-        const [, clientId] = operation;
-        if (!sessions.has(clientId)) kept.push(this.#moved(operation, successor));
-        sessions.add(clientId);
-      } else {
+      if (operation[0] !== "updateSession") {
         kept.push(operation);
+      } else if (!sessions.has(operation[1])) {
+        sessions.add(operation[1]);
+        kept.push(this.#moved(operation, successor));
       }
     }
     successor.operations.push(...kept.reverse());
@@ -73,7 +72,7 @@ export class Batch {
     this.#written.reject(error);
   }
 
-  #moved(operation: Operation & ["updateSession", ...unknown[]], successor: Batch): Operation {
+  #moved(operation: SessionOperation, successor: Batch): SessionOperation {
     const [name, clientId, protocolLevel, username, expiryInterval, disconnectedAt, will, willDelay] = operation;
     const moved = will && successor.slice(this.#bytes.subarray(will[0], will[0] + will[1]));
     return [name, clientId, protocolLevel, username, expiryInterval, disconnectedAt, moved, willDelay];

@@ -76,40 +76,35 @@ export class Database {
   readonly #statements: Record<keyof typeof statements, StatementSync>;
 
   /** @throws {Error} If the file is in use, is no database of ours, or was written by a newer version. */
-  constructor(path: string, maximumSize?: number) {
-    // One who has just died may still be holding it for a moment.
+  constructor(path: string, maximumSize = Infinity) {
+    // A process that has just died may still be holding it for a moment.
     this.#database = new DatabaseSync(path, { timeout: 1000 });
-    // The lock comes first, so that a second process learns of it before anything else.
-    this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
-    this.#database.exec("BEGIN IMMEDIATE; COMMIT;");
-    this.#migrate();
-    if (maximumSize !== undefined) this.#database.exec(`PRAGMA max_page_count = ${Math.ceil(maximumSize / 4096)}`);
-    this.#statements = Object.fromEntries(
-      Object.entries(statements).map(([name, sql]) => [name, this.#database.prepare(sql)]),
-    ) as Record<keyof typeof statements, StatementSync>;
-  }
-
-  /** Makes all of these changes, or none. Durable on return. @throws {Error} If they could not be made. */
-  apply(operations: readonly Operation[], bytes: Uint8Array): void {
-    this.#database.exec("BEGIN IMMEDIATE");
     try {
-      for (const operation of operations) this.#apply(operation, bytes);
-      this.#database.exec("COMMIT");
+      this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL;");
+      this.#migrate(this.#schemaVersion());
+      if (maximumSize < Infinity) this.#database.exec(`PRAGMA max_page_count = ${Math.ceil(maximumSize / 4096)}`);
+      this.#statements = Object.fromEntries(
+        Object.entries(statements).map(([name, sql]) => [name, this.#database.prepare(sql)]),
+      ) as Record<keyof typeof statements, StatementSync>;
     } catch (error) {
-      // Some errors, a full disk among them, have ended the transaction already.
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      this.#database.close();
       throw error;
     }
   }
 
+  /** Makes all of these changes, or none. Durable on return. @throws {Error} If they could not be made. */
+  apply(operations: readonly Operation[], bytes: Uint8Array): void {
+    this.#transaction(() => {
+      for (const operation of operations) this.#apply(operation, bytes);
+    });
+  }
+
   /** @throws {Error} If there is no room for so many bytes. */
   probe(size: number): void {
-    this.#database.exec(`
-      BEGIN IMMEDIATE;
-      INSERT INTO messages VALUES (-1, 0, zeroblob(${size}));
-      DELETE FROM messages WHERE id = -1;
-      COMMIT;
-    `);
+    this.#transaction(() => {
+      this.#statements.message.run(-1, 0, new Uint8Array(size));
+      this.#statements.removeMessage.run(-1);
+    });
   }
 
   /** Everything that is stored, a part at a time: nothing is in memory twice. */
@@ -138,22 +133,35 @@ export class Database {
     this.#database.close();
   }
 
-  #migrate(): void {
+  /** 0 if the database is empty. Looks before anything is written: a file that is not ours stays as it is. */
+  #schemaVersion(): number {
     const pragma = (name: string) => this.#database.prepare(`PRAGMA ${name}`).get()![name] as number;
-    const isNew = pragma("schema_version") === 0;
-    if (!isNew && pragma("application_id") !== APPLICATION_ID) throw new Error("file is not a HookMQ database");
+    const isEmpty = pragma("schema_version") === 0;
+    if (!isEmpty && pragma("application_id") !== APPLICATION_ID) throw new Error("file is not a HookMQ database");
     const version = pragma("user_version");
     if (version > migrations.length) {
       throw new Error(`it has schema version ${version}; this version of HookMQ knows up to ${migrations.length}`);
     }
-    for (let next = version; next < migrations.length; next++) {
-      this.#database.exec(`
-        BEGIN;
-        ${migrations[next]}
-        PRAGMA application_id = ${APPLICATION_ID};
-        PRAGMA user_version = ${next + 1};
-        COMMIT;
-      `);
+    return version;
+  }
+
+  #migrate(version: number): void {
+    this.#database.exec("PRAGMA journal_mode = WAL;");
+    this.#transaction(() => {
+      for (const migration of migrations.slice(version)) this.#database.exec(migration);
+      this.#database.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migrations.length};`);
+    });
+  }
+
+  #transaction(change: () => void): void {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      change();
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      // Some errors, a full disk among them, have ended the transaction already.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      throw error;
     }
   }
 

@@ -1,19 +1,21 @@
 /** A piece of the bytes that go with a batch: where it begins, and how long it is. */
 export type Slice = readonly [offset: number, length: number];
 
+/** Stores a session; by the latter name if it has been stored before. */
+export type SessionOperation = readonly [
+  "session" | "updateSession",
+  clientId: string,
+  protocolLevel: number,
+  username: string | null,
+  expiryInterval: number,
+  disconnectedAt: number | null,
+  will: Slice | null,
+  willDelay: number,
+];
+
 /** One change of what is stored. Numbers and texts only, so that a batch of thousands is cheap to hand to the worker. */
 export type Operation =
-  | readonly [
-    // The latter for a session that is there already.
-    "session" | "updateSession",
-    clientId: string,
-    protocolLevel: number,
-    username: string | null,
-    expiryInterval: number,
-    disconnectedAt: number | null,
-    will: Slice | null,
-    willDelay: number,
-  ]
+  | SessionOperation
   | readonly ["removeSession", clientId: string]
   | readonly ["subscription", clientId: string, topicFilter: string, options: number, identifiers: string | null]
   | readonly ["removeSubscription", clientId: string, topicFilter: string]

@@ -1,97 +1,67 @@
 import { ReasonCode, ReasonCodeError } from "../../codec/mod.ts";
 import type { Logger } from "../../broker/logger.ts";
-import type { LoadedChunk, Operation, Request, Response, Slice } from "./operations.ts";
+import { Batch } from "./batch.ts";
+import type { LoadedChunk, Operation, Request, Response } from "./operations.ts";
 
-/** How long nothing more is accepted after a batch could not be written, in milliseconds. */
+/** How long to wait before the next attempt when nothing can be written, in milliseconds. */
 const PAUSE_AFTER_FAILURE = 1000;
 
-/** Changes that wait to be written together, and whoever waits for that. */
-class Batch {
-  readonly operations: (Operation | undefined)[] = [];
-  readonly written = Promise.withResolvers<void>();
-  bytes = new Uint8Array(4096);
-  length = 0;
+/** How often a batch is tried whose writer dies over it. */
+const MOST_ATTEMPTS = 3;
 
-  constructor() {
-    // Not every change has somebody who waits for it.
-    this.written.promise.catch(() => {});
-  }
+/** For how many bytes there must be room before messages are accepted again, at most. */
+const LARGEST_PROBE = 1024 * 1024;
 
-  /** Adds a change and says where it stands. */
-  add(operation: Operation): number {
-    return this.operations.push(operation) - 1;
-  }
-
-  /** Adds bytes that a change refers to. */
-  slice(data: Uint8Array): Slice {
-    const offset = this.length;
-    this.length += data.length;
-    if (this.length > this.bytes.length) {
-      const larger = new Uint8Array(Math.max(this.length, 2 * this.bytes.length));
-      larger.set(this.bytes.subarray(0, offset));
-      this.bytes = larger;
-    }
-    this.bytes.set(data, offset);
-    return [offset, data.length];
-  }
+/** What a {@linkcode Writer} is given. */
+export interface WriterOptions {
+  readonly path: string;
+  /** In bytes. */
+  readonly maximumSize: number | undefined;
+  readonly logger: Logger;
+  /** Called with changes that were refused. */
+  readonly onRefused: (operations: readonly (Operation | undefined)[]) => void;
 }
 
 /**
- * Collects changes while the one before is written, and has them written as one transaction (group commit).
+ * Collects changes while the batch before is written, and has them written as one transaction (group commit).
  *
- * A batch that cannot be written, since the disk is full, say, is refused to everybody who waits for it; what only removes
- * something is kept and tried again, so that what memory has forgotten does not come back from the disk.
+ * When a batch cannot be written, since the disk is full, say, its changes are refused but for the lasting ones (see
+ * `isLasting`), which are tried again until they are written: by them space is given back. From then on, until there is
+ * room again, `refuses` is true.
  */
 export class Writer {
   /** The batch that changes go into now. */
-  current = new Batch();
+  current: Batch = new Batch();
   /** Why the last batch could not be written; `undefined` while all is well. */
   failure: string | undefined = undefined;
 
-  readonly #path: string;
-  readonly #maximumSize: number | undefined;
-  readonly #logger: Logger;
-  /** Called with the operations that were refused. */
-  readonly #onRefused: (operations: readonly (Operation | undefined)[]) => void;
-  #worker: Worker;
+  readonly #options: WriterOptions;
+  #worker: Worker | undefined;
   #answers: { resolve: (response: Response) => void; reject: (error: Error) => void }[] = [];
   #writing: Promise<void> | undefined;
-  #refusingUntil = 0;
-  #retry: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
+  #recovering: Promise<void> | undefined;
+  /** Ends the pause before the next attempt. */
+  #endPause: (() => void) | undefined;
+  #closing = false;
 
-  private constructor(
-    path: string,
-    maximumSize: number | undefined,
-    logger: Logger,
-    onRefused: (operations: readonly (Operation | undefined)[]) => void,
-  ) {
-    this.#path = path;
-    this.#maximumSize = maximumSize;
-    this.#logger = logger;
-    this.#onRefused = onRefused;
-    this.#worker = this.#startWorker();
+  private constructor(options: WriterOptions) {
+    this.#options = options;
   }
 
   /** @throws {Error} If the database cannot be used; the message names the file and says what to do. */
-  static async open(
-    path: string,
-    maximumSize: number | undefined,
-    logger: Logger,
-    onRefused: (operations: readonly (Operation | undefined)[]) => void,
-  ): Promise<Writer> {
-    const writer = new Writer(path, maximumSize, logger, onRefused);
-    const response = await writer.#ask({ type: "open", path, maximumSize });
-    if (response.type === "failed") {
-      writer.#worker.terminate();
-      throw new Error(`${path}: ${explanation(response.message)}`);
+  static async open(options: WriterOptions): Promise<Writer> {
+    const writer = new Writer(options);
+    try {
+      await writer.#start();
+    } catch (error) {
+      throw new Error(`${options.path}: ${explanation((error as Error).message)}`);
     }
     return writer;
   }
 
-  /** Whether changes that somebody waits for are refused at the moment. */
+  /** Whether changes that are not lasting are refused at the moment. */
   get refuses(): boolean {
-    return this.failure !== undefined && performance.now() < this.#refusingUntil;
+    return this.failure !== undefined;
   }
 
   /** What to refuse them with. */
@@ -101,115 +71,167 @@ export class Writer {
 
   /** Reads back what is stored, a part at a time. @throws {Error} If it cannot be read. */
   async *load(): AsyncGenerator<LoadedChunk> {
+    const worker = this.#worker!;
     for (;;) {
-      const response = await this.#ask({ type: "load" });
-      if (response.type === "failed") throw new Error(`${this.#path}: ${explanation(response.message)}`);
-      if (response.type === "chunk") {
-        yield response.chunk;
-        if (response.chunk.last) return;
+      const response = await this.#send(worker, { type: "load" });
+      if (response.type === "failed") {
+        await this.close();
+        throw new Error(`${this.#options.path}: ${explanation(response.message)}`);
       }
+      if (response.type !== "chunk") continue;
+      yield response.chunk;
+      if (response.chunk.last) return;
     }
   }
 
-  /** Settles when everything that has been added to the current batch is on disk. */
+  /** Settles when everything that has been added to the current batch is on disk; rejects if it is refused. */
   written(): Promise<void> {
-    const { promise } = this.current.written;
-    this.#writing ??= Promise.resolve().then(() => this.#writeAll());
-    return promise;
+    this.#write();
+    return this.current.written;
+  }
+
+  /** Settles when the lasting changes that have been added to the current batch are on disk. Never rejects. */
+  lasting(): Promise<void> {
+    this.#write();
+    return this.current.lasting;
   }
 
   /** Writes what is left and closes the database. */
   async close(): Promise<void> {
-    clearTimeout(this.#retry);
-    if (this.current.operations.length > 0) await this.written().catch(() => {});
+    this.#closing = true;
+    this.#endPause?.();
+    await this.#recovering;
+    this.#write();
     await this.#writing;
-    this.#closed = true;
-    await this.#ask({ type: "close" });
-    this.#worker.terminate();
+    await this.#ask({ type: "close" }).catch(() => {});
+    this.#worker?.terminate();
+    this.#worker = undefined;
+  }
+
+  /** Has the current batch written behind everything that is done in this turn of the event loop. */
+  #write(): void {
+    // While nothing can be written, an attempt is made now and then, not for every change.
+    if (this.#endPause !== undefined) return;
+    this.#writing ??= Promise.resolve().then(() => this.#writeAll());
   }
 
   async #writeAll(): Promise<void> {
     while (this.current.operations.length > 0) {
       const batch = this.current;
       this.current = new Batch();
-      const operations = batch.operations.filter((operation) => operation !== undefined);
-      const failure = operations.length === 0 ? undefined : await this.#apply(operations, batch);
-      if (failure === undefined) {
-        if (this.failure !== undefined) this.#logger.info("{path} can be written again", { path: this.#path });
-        this.failure = undefined;
-        batch.written.resolve();
-      } else {
-        this.#refuse(batch, failure);
-        break;
-      }
+      const failure = await this.#apply(batch);
+      if (failure === undefined) batch.succeed();
+      else if (!this.#refuse(batch, failure)) break;
     }
     this.#writing = undefined;
   }
 
-  /** Writes a batch; the worker is started again if it dies over it. Returns why it could not be written. */
-  async #apply(operations: Operation[], { bytes, length }: Batch): Promise<string | undefined> {
+  /** Writes a batch. Returns why it could not be written. */
+  async #apply(batch: Batch): Promise<string | undefined> {
+    const operations = batch.operations.filter((operation) => operation !== undefined);
+    if (operations.length === 0) return undefined;
     for (let attempt = 1;; attempt++) {
       try {
-        const response = await this.#ask({ type: "apply", operations, bytes: bytes.slice(0, length) });
+        const response = await this.#ask({ type: "apply", operations, bytes: batch.bytes.slice() });
         return response.type === "failed" ? response.message : undefined;
       } catch (error) {
-        this.#logger.error("the writer of {path} died: {error}", { path: this.#path, error });
-        if (attempt === 3) return "its writer dies";
         // Whether the batch was written is not known. Written twice it is the same.
-        this.#worker = this.#startWorker();
-        const opened = await this.#ask({ type: "open", path: this.#path, maximumSize: this.#maximumSize })
-          .catch((error: Error) => ({ type: "failed" as const, message: error.message }));
-        if (opened.type === "failed") return opened.message;
+        if (attempt === MOST_ATTEMPTS) return (error as Error).message;
       }
     }
   }
 
-  #refuse(batch: Batch, failure: string): void {
-    this.#logger.error("{path} cannot be written: {failure}", { path: this.#path, failure });
+  /** Returns whether what remains of it is to be tried at once. */
+  #refuse(batch: Batch, failure: string): boolean {
+    const { path, logger, onRefused } = this.#options;
+    const isFirst = this.failure === undefined;
+    if (isFirst) logger.error("{path} cannot be written, messages are refused: {failure}", { path, failure });
     this.failure = failure;
-    this.#refusingUntil = performance.now() + PAUSE_AFTER_FAILURE;
     const added = this.current;
     this.current = new Batch();
-    this.current.operations.push(
-      ...batch.operations.filter((operation) => operation !== undefined && isKept(operation)),
-    );
-    this.current.operations.push(
-      ...added.operations.filter((operation) => operation !== undefined && isKept(operation)),
-    );
     for (const refused of [batch, added]) {
-      this.#onRefused(refused.operations);
-      refused.written.reject(this.refusal());
+      onRefused(refused.operations);
+      refused.fail(this.refusal(), this.current);
     }
-    if (this.#closed) return;
-    this.#retry = setTimeout(() => {
-      if (this.current.operations.length > 0) void this.written();
-    }, PAUSE_AFTER_FAILURE);
-    Deno.unrefTimer(this.#retry);
+    this.#recovering ??= this.#recover(Math.min(batch.bytes.length, LARGEST_PROBE));
+    return isFirst;
   }
 
-  #startWorker(): Worker {
+  /** Tries again now and then what is left to be written, until that goes well and so many bytes have room. */
+  async #recover(size: number): Promise<void> {
+    const { path, logger } = this.#options;
+    for (;;) {
+      await this.#writing;
+      if (this.#closing) break;
+      if (this.current.operations.length === 0 && await this.#hasRoom(size)) {
+        logger.info("{path} can be written again", { path });
+        this.failure = undefined;
+        break;
+      }
+      await this.#pause();
+      this.#write();
+    }
+    this.#recovering = undefined;
+  }
+
+  async #hasRoom(size: number): Promise<boolean> {
+    const response = await this.#ask({ type: "probe", size })
+      .catch((error: Error): Response => ({ type: "failed", message: error.message }));
+    if (response.type === "failed") this.failure = response.message;
+    return response.type === "done";
+  }
+
+  async #pause(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, PAUSE_AFTER_FAILURE);
+    Deno.unrefTimer(timer);
+    this.#endPause = resolve;
+    await promise;
+    clearTimeout(timer);
+    this.#endPause = undefined;
+  }
+
+  /** Starts the worker and has it open the database. @throws {Error} If that fails; with SQLite's own words. */
+  async #start(): Promise<void> {
+    const { path, maximumSize } = this.#options;
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "hookmq-sqlite" });
     worker.onmessage = ({ data }: MessageEvent<Response>) => this.#answers.shift()?.resolve(data);
     worker.onerror = (event) => {
       event.preventDefault();
-      const answers = this.#answers;
-      this.#answers = [];
-      for (const { reject } of answers) reject(new Error(event.message));
+      this.#giveUp(worker, new Error(event.message));
     };
-    return worker;
+    this.#worker = worker;
+    const response = await this.#send(worker, { type: "open", path, maximumSize });
+    if (response.type !== "failed") return;
+    this.#giveUp(worker, new Error(response.message));
+    throw new Error(response.message);
   }
 
-  #ask(request: Request): Promise<Response> {
+  /** The worker has died, or is of no use. */
+  #giveUp(worker: Worker, error: Error): void {
+    if (this.#worker !== worker) return;
+    worker.terminate();
+    this.#worker = undefined;
+    const answers = this.#answers;
+    this.#answers = [];
+    for (const { reject } of answers) reject(error);
+  }
+
+  /** Asks the worker, a new one if it has died. @throws {Error} If it dies meanwhile. */
+  async #ask(request: Request): Promise<Response> {
+    if (this.#worker === undefined) {
+      this.#options.logger.error("the writer of {path} has died and is started again", { path: this.#options.path });
+      await this.#start();
+    }
+    return await this.#send(this.#worker!, request);
+  }
+
+  #send(worker: Worker, request: Request): Promise<Response> {
     return new Promise((resolve, reject) => {
       this.#answers.push({ resolve, reject });
-      this.#worker.postMessage(request, request.type === "apply" ? [request.bytes.buffer] : []);
+      worker.postMessage(request, request.type === "apply" ? [request.bytes.buffer] : []);
     });
   }
-}
-
-/** Whether a change is made later if it cannot be made now: nobody has been promised anything else. */
-function isKept([name]: Operation): boolean {
-  return name === "updateOutgoing" || (name.startsWith("remove") && name !== "removeRetained");
 }
 
 /** What an operator can do about an error of SQLite, told by its text: not every error has a code in this runtime. */
@@ -218,8 +240,13 @@ function explanation(message: string): string {
     case "database is locked":
       return "another process is using it (another broker? give each its own with --data)";
     case "file is not a database":
+    case "file is not a HookMQ database":
     case "database disk image is malformed":
       return `not a HookMQ database, or damaged (${message}): restore a backup, or move it away to start afresh`;
+    case "unable to open database file":
+      return "it cannot be opened: it must be a file, in a directory that exists, which this user may read and write";
+    case "attempt to write a readonly database":
+      return "this user may not write it";
     default:
       return message;
   }

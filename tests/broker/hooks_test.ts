@@ -44,7 +44,8 @@ Deno.test("a hook is told its broker and where to log when it is added", async (
   assert.equal(await broker.use({ id: "a", init: (context) => void contexts.push(context) }), broker);
   assert.equal(contexts.length, 1);
   assert.equal(contexts[0].broker, broker);
-  assert.equal(contexts[0].logger, logger);
+  contexts[0].logger.info("{count} rules", { count: 3 });
+  assert.deepEqual(logger.entries, ["info: 3 rules"]);
 });
 
 Deno.test("a hook is asked from the moment on when its init has settled", async () => {
@@ -92,6 +93,60 @@ Deno.test("a second hook with the same id is refused by its name, and not even b
   assert.equal(begun, false);
 });
 
+Deno.test("a second hook with the same id is not begun either while the first one's init takes its time", async () => {
+  await using broker = new Broker();
+  const ready = Promise.withResolvers<void>();
+  const added = broker.use({ id: "acl", init: () => ready.promise });
+  let begun = false;
+  await assert.rejects(broker.use({ id: "acl", init: () => void (begun = true) }), {
+    name: "TypeError",
+    message: 'there is a hook with the id "acl" already',
+  });
+  assert.equal(begun, false);
+  ready.resolve();
+  await added;
+  assert.equal(await broker.remove("acl"), true);
+});
+
+Deno.test("a hook whose init is under way when the broker closes is stopped, and not added", async () => {
+  const broker = new Broker();
+  const ready = Promise.withResolvers<void>();
+  const events: string[] = [];
+  await broker.use({ id: "first", stop: () => void events.push("stop first") });
+  const added = broker.use({ id: "slow", init: () => ready.promise, stop: () => void events.push("stop slow") });
+  const closed = broker.close().then(() => void events.push("closed"));
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assert.deepEqual(events, []);
+  ready.resolve();
+  await assert.rejects(added, { message: "the broker is closed" });
+  await closed;
+  assert.deepEqual(events, ["stop slow", "stop first", "closed"]);
+});
+
+Deno.test("a hook whose init fails while the broker closes is not stopped, and the broker is closed", async () => {
+  const broker = new Broker();
+  const ready = Promise.withResolvers<void>();
+  let stopped = false;
+  const added = broker.use({ id: "slow", init: () => ready.promise, stop: () => void (stopped = true) });
+  const closed = broker.close();
+  ready.reject(new Error("no database"));
+  await assert.rejects(added, { message: "no database" });
+  await closed;
+  assert.equal(stopped, false);
+});
+
+Deno.test("a hook that fails to stop after its init has come too late is logged", async () => {
+  const logger = new RecordingLogger();
+  const broker = new Broker({ logger });
+  const ready = Promise.withResolvers<void>();
+  const added = broker.use({ id: "slow", init: () => ready.promise, stop: () => refuse(new Error("disk full")) });
+  const closed = broker.close();
+  ready.resolve();
+  await assert.rejects(added, { message: "the broker is closed" });
+  await closed;
+  assert.deepEqual(logger.entries, ["error: hook slow failed to stop: Error: disk full"]);
+});
+
 Deno.test("a closed broker takes no hooks", async () => {
   const broker = new Broker();
   await broker.close();
@@ -100,6 +155,29 @@ Deno.test("a closed broker takes no hooks", async () => {
     message: "the broker is closed",
   });
   assert.equal(begun, false);
+});
+
+Deno.test("the broker is as well as its hooks are", async () => {
+  await using broker = new Broker();
+  assert.deepEqual(broker.health(), { ok: true, hooks: {} });
+  let full = false;
+  await broker.use({ id: "acl" });
+  await broker.use({ id: "sqlite", health: () => full ? { ok: false, reason: "the disk is full" } : { ok: true } });
+  await broker.use({ id: "redis", health: () => ({ ok: true }) });
+  assert.deepEqual(broker.health(), { ok: true, hooks: { sqlite: { ok: true }, redis: { ok: true } } });
+  full = true;
+  assert.deepEqual(broker.health(), {
+    ok: false,
+    hooks: { sqlite: { ok: false, reason: "the disk is full" }, redis: { ok: true } },
+  });
+  await broker.remove("sqlite");
+  assert.deepEqual(broker.health(), { ok: true, hooks: { redis: { ok: true } } });
+});
+
+Deno.test("a hook that fails to say how it is is not well", async () => {
+  await using broker = new Broker();
+  await broker.use({ id: "broken", health: () => refuse(new Error("no idea")) });
+  assert.deepEqual(broker.health(), { ok: false, hooks: { broken: { ok: false, reason: "Error: no idea" } } });
 });
 
 Deno.test("a hook that is removed is not asked any more, and stopped once", async () => {

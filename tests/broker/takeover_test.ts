@@ -215,3 +215,30 @@ for (const cleanStart of [false, true]) {
     await broker.remove("slow");
   });
 }
+
+Deno.test("a client that is taken over from before it was answered takes nothing from the one that comes after it", async () => {
+  await using broker = await startBroker();
+  const watcher = await broker.connect();
+  await watcher.subscribe("#");
+  const before = await broker.connect({ ...lasting(5), clientId: "a" });
+  await before.disconnect();
+  const stored: (() => void)[] = [];
+  await broker.use({
+    id: "slow",
+    storeSession: () => new Promise<void>((resolve) => stored.push(resolve)),
+    storeOutgoing: () => {},
+  });
+  const first = await broker.open();
+  await first.send(connectPacket({ ...lasting(5), clientId: "a", will: { topic: "first" } }));
+  await eventually(() => stored.length === 1, "the first connection's session to be stored");
+  const second = await broker.open();
+  await second.send(connectPacket({ ...lasting(5), clientId: "a", will: { topic: "second" } }));
+  await eventually(() => stored.length === 2, "the second connection's session to be stored");
+  for (const resolve of stored) resolve();
+  await first.expectClosed();
+  assert.equal((await second.expect("connack")).sessionPresent, true);
+  await broker.remove("slow");
+  await second.close();
+  assert.equal((await watcher.expect("publish")).topic, "second");
+  await watcher.expectNothing();
+});

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { Counter, Gauge } from "prom-client";
 import { type MetricsHook, metricsHook, type MetricsOptions } from "../../hooks/mod.ts";
-import { Broker, type Logger } from "../../mod.ts";
+import { Broker, type HookHealth, type Logger } from "../../mod.ts";
+import { eventually } from "../broker/eventually.ts";
+import { passingTime } from "../broker/passing_time.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -36,7 +38,7 @@ async function figures(metrics: MetricsHook): Promise<Record<string, number>> {
   }));
 }
 
-async function health(metrics: MetricsHook, path: string): Promise<[status: number, body: unknown]> {
+async function healthPage(metrics: MetricsHook, path: string): Promise<[status: number, body: unknown]> {
   const { response, body } = await get(metrics, path);
   return [response.status, JSON.parse(body)];
 }
@@ -48,11 +50,11 @@ Deno.test("the page follows what clients do", async () => {
   await sleeper.subscribe("queued", { qos: 1 });
   await sleeper.disconnect();
   const subscriber = await broker.connect();
-  await subscriber.subscribe("t");
+  await subscriber.subscribe("$share/group/t");
   const publisher = await broker.connect();
-  await publisher.publish({ topic: "t", payload: "x" });
-  await publisher.publish({ topic: "queued", payload: "x", qos: 1 });
-  await publisher.publish({ topic: "kept", payload: "x", qos: 1, retain: true });
+  await publisher.publish({ topic: "t", payload: "1" });
+  await publisher.publish({ topic: "queued", payload: "12", qos: 1 });
+  await publisher.publish({ topic: "kept", payload: "123", qos: 1, retain: true });
   await subscriber.expect("publish");
   await broker.open();
   const expected = {
@@ -61,20 +63,32 @@ Deno.test("the page follows what clients do", async () => {
     hookmq_clients_connected_maximum: 2,
     hookmq_sessions: 3,
     hookmq_subscriptions: 2,
+    hookmq_shared_subscriptions: 1,
     hookmq_retained_messages: 1,
     hookmq_queued_messages: 1,
-    hookmq_clients_admitted_total: 3,
+    hookmq_connects_received_total: 3,
+    hookmq_connections_accepted_total: 4,
     hookmq_connections_refused_total: 0,
+    hookmq_sessions_expired_total: 0,
+    // CONNECT three times, SUBSCRIBE twice, DISCONNECT, and three messages; what they are answered, and one message.
+    hookmq_packets_received_total: 9,
+    hookmq_packets_sent_total: 8,
     hookmq_publish_received_total: 3,
     hookmq_publish_sent_total: 1,
     hookmq_publish_dropped_total: 0,
+    hookmq_publish_received_bytes_total: 6,
+    hookmq_publish_sent_bytes_total: 1,
     hookmq_connect_duration_seconds_count: 3,
     hookmq_connection_duration_seconds_count: 1,
   };
   const page = await figures(metrics);
   assert.deepEqual(Object.fromEntries(Object.keys(expected).map((name) => [name, page[name]])), expected);
-  const { bytesReceived, bytesSent } = broker.stats();
-  assert.deepEqual([page.hookmq_received_bytes_total, page.hookmq_sent_bytes_total], [bytesReceived, bytesSent]);
+  const { bytesReceived, bytesSent, queuedBytes } = broker.stats();
+  assert(bytesReceived > 0 && bytesSent > 0 && queuedBytes > 0);
+  assert.deepEqual(
+    [page.hookmq_received_bytes_total, page.hookmq_sent_bytes_total, page.hookmq_queued_bytes],
+    [bytesReceived, bytesSent, queuedBytes],
+  );
   assert(page.hookmq_heap_bytes > 0 && page.hookmq_heap_maximum_bytes >= page.hookmq_heap_bytes);
 });
 
@@ -83,19 +97,30 @@ Deno.test("counters do not grow by being read", async () => {
   await using _broker = broker;
   await broker.connect();
   await figures(metrics);
-  const { hookmq_clients_admitted_total, hookmq_connections_accepted_total } = await figures(metrics);
-  assert.deepEqual([hookmq_clients_admitted_total, hookmq_connections_accepted_total], [1, 1]);
+  const { hookmq_connects_received_total, hookmq_connections_accepted_total } = await figures(metrics);
+  assert.deepEqual([hookmq_connects_received_total, hookmq_connections_accepted_total], [1, 1]);
 });
 
-Deno.test("clients that were there before the hook are counted", async () => {
+Deno.test("sessions that have expired are counted", async () => {
+  const { broker, metrics } = await startMeasured();
+  await using _broker = broker;
+  const sleeper = await broker.connect({ properties: { sessionExpiryInterval: 1 } });
+  await sleeper.disconnect();
+  await eventually(() => broker.stats().sessions === 0, "the end of the session");
+  assert.equal((await figures(metrics)).hookmq_sessions_expired_total, 1);
+});
+
+Deno.test("what was before the hook is counted, too", async () => {
   await using broker = await startBroker();
   const first = await broker.connect();
-  const metrics = metricsHook({ port: 0 });
-  await broker.use(metrics);
   await broker.connect();
   await first.disconnect();
-  const { hookmq_clients_connected, hookmq_clients_connected_maximum } = await figures(metrics);
+  using _time = passingTime(90);
+  const metrics = metricsHook({ port: 0 });
+  await broker.use(metrics);
+  const { hookmq_clients_connected, hookmq_clients_connected_maximum, hookmq_uptime_seconds } = await figures(metrics);
   assert.deepEqual([hookmq_clients_connected, hookmq_clients_connected_maximum], [1, 2]);
+  assert(hookmq_uptime_seconds >= 90 && hookmq_uptime_seconds < 100, `${hookmq_uptime_seconds}`);
 });
 
 Deno.test("the page is in Prometheus' text format, with its names for things", async () => {
@@ -193,7 +218,7 @@ for (const path of ["/healthz", "/healthz/ready"]) {
     metrics.setHealth("sqlite", { ok: true });
     const { response } = await get(metrics, path);
     assert.equal(response.headers.get("content-type"), "application/json");
-    assert.deepEqual(await health(metrics, path), [200, { status: "ok", ready: true, reasons: {} }]);
+    assert.deepEqual(await healthPage(metrics, path), [200, { status: "ok", ready: true, reasons: {} }]);
   });
 
   Deno.test(`${path} says degraded with the reasons, and ok again when they are gone`, async () => {
@@ -201,38 +226,87 @@ for (const path of ["/healthz", "/healthz/ready"]) {
     await using _broker = broker;
     metrics.setHealth("redis", { ok: false, reason: "Redis does not answer" });
     metrics.setHealth("sqlite", { ok: false, reason: "the disk is slow" });
-    assert.deepEqual(await health(metrics, path), [200, {
+    assert.deepEqual(await healthPage(metrics, path), [200, {
       status: "degraded",
       ready: true,
       reasons: { redis: "Redis does not answer", sqlite: "the disk is slow" },
     }]);
     metrics.setHealth("sqlite", { ok: true });
-    assert.deepEqual(await health(metrics, path), [200, {
+    assert.deepEqual(await healthPage(metrics, path), [200, {
       status: "degraded",
       ready: true,
       reasons: { redis: "Redis does not answer" },
     }]);
     metrics.setHealth("redis", { ok: true });
-    assert.deepEqual(await health(metrics, path), [200, { status: "ok", ready: true, reasons: {} }]);
+    assert.deepEqual(await healthPage(metrics, path), [200, { status: "ok", ready: true, reasons: {} }]);
   });
 }
+
+for (const path of ["/healthz", "/healthz/ready"]) {
+  Deno.test(`${path} says degraded while a hook says that it is not well`, async () => {
+    const { broker, metrics } = await startMeasured();
+    await using _broker = broker;
+    let health: HookHealth = { ok: true };
+    await broker.use({ id: "sqlite", health: () => health });
+    assert.deepEqual(await healthPage(metrics, path), [200, { status: "ok", ready: true, reasons: {} }]);
+    health = { ok: false, reason: "the disk is full" };
+    assert.deepEqual(await healthPage(metrics, path), [200, {
+      status: "degraded",
+      ready: true,
+      reasons: { sqlite: "the disk is full" },
+    }]);
+    await broker.remove("sqlite");
+    assert.deepEqual(await healthPage(metrics, path), [200, { status: "ok", ready: true, reasons: {} }]);
+  });
+}
+
+Deno.test("a hook that does not say what is wrong is not well all the same", async () => {
+  const { broker, metrics } = await startMeasured();
+  await using _broker = broker;
+  await broker.use({ id: "silent", health: () => ({ ok: false }) });
+  await broker.use({
+    id: "broken",
+    health() {
+      throw new Error("no idea");
+    },
+  });
+  assert.deepEqual(await healthPage(metrics, "/healthz"), [200, {
+    status: "degraded",
+    ready: true,
+    reasons: { silent: "it does not say why", broken: "Error: no idea" },
+  }]);
+});
+
+Deno.test("what is reported of a hook holds, whatever the hook says", async () => {
+  const { broker, metrics } = await startMeasured();
+  await using _broker = broker;
+  await broker.use({ id: "sqlite", health: () => ({ ok: true }) });
+  metrics.setHealth("sqlite", { ok: false, reason: "the file is on the wrong disk", ready: false });
+  assert.deepEqual(await healthPage(metrics, "/healthz/ready"), [503, {
+    status: "degraded",
+    ready: false,
+    reasons: { sqlite: "the file is on the wrong disk" },
+  }]);
+});
 
 Deno.test("a broker that should get no clients is live, but not ready", async () => {
   const { broker, metrics } = await startMeasured();
   await using _broker = broker;
   metrics.setHealth("sqlite", { ok: false, reason: "the disk is full", ready: false });
   const body = { status: "degraded", ready: false, reasons: { sqlite: "the disk is full" } };
-  assert.deepEqual(await health(metrics, "/healthz"), [200, body]);
-  assert.deepEqual(await health(metrics, "/healthz/ready"), [503, body]);
+  assert.deepEqual(await healthPage(metrics, "/healthz"), [200, body]);
+  assert.deepEqual(await healthPage(metrics, "/healthz/ready"), [503, body]);
 });
 
 Deno.test("the health of parts is on the page of the figures, too", async () => {
   const { broker, metrics } = await startMeasured();
   await using _broker = broker;
   metrics.setHealth("redis", { ok: false, reason: "Redis does not answer" });
-  metrics.setHealth("sqlite", { ok: true });
+  await broker.use({ id: "sqlite", health: () => ({ ok: true }) });
   const page = await figures(metrics);
   assert.deepEqual([page['hookmq_health{part="redis"}'], page['hookmq_health{part="sqlite"}']], [0, 1]);
+  await broker.remove("sqlite");
+  assert.equal('hookmq_health{part="sqlite"}' in await figures(metrics), false);
 });
 
 Deno.test("other paths are not found, and the answer says what there is", async () => {

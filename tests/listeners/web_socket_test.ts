@@ -221,6 +221,20 @@ Deno.test("a peer that does not answer a close frame is dropped", async () => {
   assert.equal(await readToEnd(conn), "");
 });
 
+Deno.test("a peer that is told what it has done wrong has the time to answer", async () => {
+  await using broker = await WebSocketBroker.start();
+  const witness = await broker.connect();
+  using conn = await broker.openByHand();
+  await conn.write(frame(TEXT, new Uint8Array([0x61])));
+  await readSome(conn);
+  let ended = false;
+  const end = readToEnd(conn).then(() => ended = true);
+  for (let count = 0; count < 20; count++) await witness.expectNothing();
+  assert.equal(ended, false);
+  await conn.write(frame(CLOSE, new Uint8Array([1003 >> 8, 1003 & 0xff])));
+  await end;
+});
+
 Deno.test("[5.0 MQTT-6.0.0-2] packets may be split anywhere between frames", async () => {
   await using broker = await WebSocketBroker.start();
   await using socket = await broker.openWebSocket();
