@@ -81,7 +81,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   /** Whether the session has more to send as soon as the connection has written what it holds. */
   #waitsForRoom = false;
   #acknowledgements: AcknowledgementQueue | undefined = undefined;
-  #over: Promise<void> | undefined = undefined;
+  #onceClosed: (() => void) | undefined = undefined;
 
   constructor(transport: Transport, context: BrokerContext, peer: Peer) {
     this.context = context;
@@ -98,7 +98,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   run(): Promise<void> {
     const { timers, limits } = this.context;
     this.#connectTimer = timers.schedule(limits.connectTimeout * 1000, () => this.#giveUpWaiting());
-    return this.#over = this.connection.run();
+    return this.connection.run();
   }
 
   /** The client has connected, or never will. */
@@ -254,9 +254,11 @@ export class Client implements ConnectionEvents, Acknowledger {
   }
 
   /** The broker shuts down. Resolves when the connection is over. */
-  async shutDown(): Promise<void> {
+  shutDown(): Promise<void> {
+    // Not when its packets are handled: a hook that never answers does not keep the broker.
+    const closed = new Promise<void>((resolve) => this.#onceClosed = resolve);
     this.disconnect(ReasonCode.ServerShuttingDown, "the server shuts down");
-    await this.#over;
+    return closed;
   }
 
   /** The client has said goodbye. */
@@ -318,6 +320,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   onClosed(error?: Error): void {
     this.context.connections.release(this);
     this.#finish(error ?? new ReasonCodeError(ReasonCode.UnspecifiedError, "the client closed the connection"));
+    this.#onceClosed?.();
   }
 
   /** The client has taken too long to connect. */

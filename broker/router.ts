@@ -26,16 +26,21 @@ export class Router {
   /**
    * Delivers a message to all its subscribers. Returns whether there are any.
    *
-   * They get it in one go, after the hooks have answered for all of them, and `onDelivered` is called with it: what it
-   * stores is stored together with the message, or not at all.
+   * With `inOneGo` they get it together, when the hooks have answered for all of them, and that is called then: what it
+   * stores is stored with the message, or not at all. Otherwise nobody waits for what the hooks say about others.
    */
-  route(message: Message, onDelivered?: () => void): MaybePromise<boolean> {
+  route(message: Message, inOneGo?: () => void): MaybePromise<boolean> {
     const { deliveries, groups } = this.#matches(message.topic);
     const matched = deliveries.length + groups.length > 0;
     if (this.#filtered) {
-      return then(this.#admitAll(message, deliveries, groups), (targets) => {
+      const targets = this.#admitAll(message, deliveries, groups);
+      const isPending = targets.some(isPromise);
+      if (isPending && inOneGo === undefined) {
+        return Promise.all(targets.map((target) => then(target, deliverTo))).then(() => matched);
+      }
+      return then(isPending ? Promise.all(targets) : targets as (Target | undefined)[], (targets) => {
         for (const target of targets) deliverTo(target);
-        onDelivered?.();
+        inOneGo?.();
         return matched;
       });
     }
@@ -47,7 +52,7 @@ export class Router {
       const member = chooseMember(groups[index], message);
       member?.subscriber.deliver(message, member, groups[index]);
     }
-    onDelivered?.();
+    inOneGo?.();
     return matched;
   }
 
@@ -115,14 +120,14 @@ export class Router {
     message: Message,
     deliveries: readonly Delivery[],
     groups: readonly SharedGroup[],
-  ): MaybePromise<(Target | undefined)[]> {
+  ): MaybePromise<Target | undefined>[] {
     const targets: MaybePromise<Target | undefined>[] = [];
     for (const delivery of deliveries) {
       const terms = termsFor(delivery, message);
       if (terms !== undefined) targets.push(this.#admit(message, terms));
     }
     for (const group of groups) targets.push(this.#admitMember(message, group));
-    return targets.some(isPromise) ? Promise.all(targets) : targets as (Target | undefined)[];
+    return targets;
   }
 
   /** Asks the hooks about one subscriber, and then about the other members of the group that chose it. */

@@ -125,8 +125,12 @@ function accept(client: Client, message: Message, qos: Qos, packetId: number): M
   if (client.state !== "connected") return;
   const { session, context: { router, retained } } = client;
   const stored = message.retain ? retained.store(message) : undefined;
-  // In one go with the message: a crash leaves both, or the client sends it again.
-  const routed = router.route(message, qos < 2 ? undefined : () => message.waitFor(session.storeReceived(packetId)));
+  // A crash leaves what has come of the message and its packet identifier, or neither.
+  const isRemembered = qos === 2 && session.durable;
+  const routed = router.route(
+    message,
+    isRemembered ? () => message.waitFor(session.storeReceived(packetId)) : undefined,
+  );
   if (qos === 0) {
     if (isPromise(stored)) stored.catch((error) => logNotStored(client, error));
     return isPromise(routed) ? routed.then(() => {}) : undefined;

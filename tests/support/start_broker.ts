@@ -9,6 +9,7 @@ export class TestBroker extends Broker {
   /** Where it listens. */
   port = 0;
   readonly #opened: RawClient[] = [];
+  #named = 0;
 
   /** A connection that has sent nothing. */
   async open(): Promise<RawClient> {
@@ -21,8 +22,9 @@ export class TestBroker extends Broker {
 
   /** A client whose CONNECT with these fields has been accepted. It is named `client-1`, `client-2`, … by default. */
   async connect(options: ConnectOptions = {}): Promise<RawClient> {
+    const clientId = `client-${++this.#named}`;
     const client = await this.open();
-    await client.connect({ clientId: `client-${this.#opened.length}`, ...options });
+    await client.connect({ clientId, ...options });
     return client;
   }
 

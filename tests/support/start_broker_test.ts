@@ -27,6 +27,13 @@ Deno.test("the broker is a Broker, which publishes by itself, too", async () => 
   assert.equal(new TextDecoder().decode((await client.expect("publish")).payload), "from inside");
 });
 
+Deno.test("clients that connect at the same time have names of their own", async () => {
+  await using broker = await startBroker();
+  await Promise.all(Array.from({ length: 5 }, () => broker.connect()));
+  assert.equal(broker.stats().clients, 5);
+  assert.equal(broker.disconnect("client-5"), true);
+});
+
 Deno.test("options pass through to the broker", async () => {
   await using broker = await startBroker({ limits: { packetSize: 1024 } });
   const client = await broker.connect();
