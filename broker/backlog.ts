@@ -6,7 +6,7 @@ import type { Subscription } from "./topics/subscription_tree.ts";
 export interface RetainedReplay {
   readonly subscription: Subscription;
   /** Those that it still has to be sent: looked up as they can be. */
-  readonly outgoing: Iterator<OutgoingMessage>;
+  outgoing: IteratorObject<OutgoingMessage>;
 }
 
 /** What waits for one client, in the order in which it goes out. */
@@ -40,6 +40,21 @@ export class Backlog {
     const removed = this.queue.retain(keep);
     for (const { message } of removed) this.queueBytes -= message.size;
     return removed;
+  }
+
+  /** Everything that waits in the queue or for a new subscription. */
+  waiting(): OutgoingMessage[] {
+    const replays = [...this.retained].map((replay) => {
+      const rest = [...replay.outgoing];
+      replay.outgoing = rest.values();
+      return rest;
+    });
+    return [...this.queue, ...replays.flat()];
+  }
+
+  /** Takes everything out of what waits for new subscriptions for which `keep` is false. */
+  filterRetained(keep: (outgoing: OutgoingMessage) => boolean): void {
+    for (const replay of this.retained) replay.outgoing = replay.outgoing.filter(keep);
   }
 
   /** What goes out next. */

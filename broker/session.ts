@@ -278,7 +278,7 @@ export class Session implements Subscriber {
 
   /** The topics of everything that is still to be sent, for the first time or again. */
   waitingTopics(): Set<string> {
-    const waiting = [...this.#inflight.values(), ...this.#backlog?.queue ?? []];
+    const waiting = [...this.#inflight.values(), ...this.#backlog?.waiting() ?? []];
     return new Set(waiting.filter(({ released }) => !released).map(({ message }) => message.topic.name));
   }
 
@@ -294,6 +294,7 @@ export class Session implements Subscriber {
       this.#removeOutgoing(outgoing);
       this.#drop(outgoing.message, "not-authorized");
     }
+    this.#backlog?.filterRetained(isKept);
     if (this.#backlog?.empty) this.#backlog = undefined;
   }
 

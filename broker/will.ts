@@ -1,5 +1,6 @@
 import type { PublishPacket, PublishProperties } from "../codec/publish.ts";
 import type { Will } from "../codec/connect.ts";
+import { ReasonCodeError } from "../codec/errors.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import { forEachInTurn, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
@@ -13,8 +14,11 @@ export function publishWill(session: Session, context: BrokerContext): MaybeProm
   const { will, clientId } = session;
   if (will === undefined) return;
   session.will = undefined;
-  const onError = (error: unknown) =>
-    context.logger.error("the will of {clientId} failed: {error}", { clientId, error });
+  const onError = (error: unknown) => {
+    // A refusal is what the hook is there for; anything else is a fault.
+    const level = error instanceof ReasonCodeError ? "debug" : "error";
+    context.logger[level]("the will of {clientId} is not published: {error}", { clientId, error });
+  };
   return recover(
     () =>
       then(askHooks(will, session, context), (packet) => {

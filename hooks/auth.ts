@@ -385,7 +385,9 @@ function validate(
   packet: ConnectPacket,
   login: Login,
 ): MaybePromise<void> {
-  const password = packet.password === undefined ? undefined : new TextDecoder().decode(packet.password);
+  const password = packet.password === undefined
+    ? undefined
+    : new TextDecoder("utf-8", { ignoreBOM: true }).decode(packet.password);
   const answer = recover(() => validator(client, packet.username, password, packet), (error) => {
     if (error instanceof ReasonCodeError && isWrongLogin(error.reasonCode)) login.settle(false, error);
     throw error;

@@ -224,7 +224,9 @@ export function isCostly(hash: PasswordHash): boolean {
 
 /** Whether a password has this hash. Where that is much work it is done in the runtime's thread pool. */
 export function hasPassword(hash: PasswordHash, password: Uint8Array): MaybePromise<boolean> {
-  return then(computeDigest(hash, password), (digest) => timingSafeEqual(digest, hash.digest));
+  // HMAC, below PBKDF2 and scrypt, fills its key up with zero bytes: with some behind it a password has the same digest.
+  const isPadded = isCostly(hash) && password.at(-1) === 0;
+  return then(computeDigest(hash, password), (digest) => timingSafeEqual(digest, hash.digest) && !isPadded);
 }
 
 function computeDigest(hash: PasswordHash, password: Uint8Array): MaybePromise<Uint8Array> {

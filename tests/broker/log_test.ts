@@ -26,7 +26,7 @@ Deno.test("what a client is called cannot forge a line of the log, colour it or 
     `error: a hook failed on a message from ${escaped}: Error: broken`,
     `debug: a message from ${escaped} is refused: the message could not be handled`,
     `debug: ${escaped} from 127.0.0.1 is gone: the client closed the connection`,
-    `error: the will of ${escaped} failed: Error: broken`,
+    `error: the will of ${escaped} is not published: Error: broken`,
   ]);
 });
 

@@ -231,10 +231,10 @@ Deno.test("a client that is taken over from before it was answered takes nothing
   });
   const first = await broker.open();
   await first.send(connectPacket({ ...lasting(5), clientId: "a", will: { topic: "first" } }));
-  await eventually(() => stored.length === 1, "the first connection's session to be stored");
+  await eventually(() => stored.length === 2, "the session to be stored, and again with the first connection");
   const second = await broker.open();
   await second.send(connectPacket({ ...lasting(5), clientId: "a", will: { topic: "second" } }));
-  await eventually(() => stored.length === 2, "the second connection's session to be stored");
+  await eventually(() => stored.length === 3, "the second connection's session to be stored");
   for (const resolve of stored) resolve();
   await first.expectClosed();
   assert.equal((await second.expect("connack")).sessionPresent, true);

@@ -348,7 +348,7 @@ for (const how of ["throws", "rejects"] as const) {
     await other.close();
     assert.equal(textOf(await watcher.expect("publish")), "another");
     await watcher.expectNothing();
-    assert.deepEqual(logger.entries, ["error: the will of a failed: Error: not that one"]);
+    assert.deepEqual(logger.entries, ["error: the will of a is not published: Error: not that one"]);
     assert.equal(broker.stats().clients, 1);
   });
 }

@@ -41,9 +41,9 @@ export async function connect(
     arrived.resolve();
     arrived = Promise.withResolvers();
   });
-  const connack = event(client, "connect");
-  const failed = Promise.withResolvers<never>();
-  client.once("error", failed.reject);
+  const connected = Promise.withResolvers<IConnackPacket>();
+  client.once("connect", connected.resolve);
+  client.once("error", connected.reject);
   client.connect();
   const next = async () => {
     while (received.length === 0) await withDeadline(arrived.promise, () => "a message");
@@ -51,7 +51,7 @@ export async function connect(
   };
   return {
     client,
-    connack: await Promise.race([connack, failed.promise]),
+    connack: await withDeadline(connected.promise, () => 'the event "connect"'),
     next,
     take: async (count) => {
       const messages: Received[] = [];

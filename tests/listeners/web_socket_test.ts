@@ -459,6 +459,7 @@ const requests: readonly (readonly [what: string, bytes: Uint8Array])[] = [
   ["what is no HTTP", new TextEncoder().encode("HELO example.org\r\n\r\n")],
   ["a request for another version", request({ "Sec-WebSocket-Version": "99" })],
   ["a request without a key", request({ "Sec-WebSocket-Key": undefined })],
+  ["a request with too long a header", request({ "X-Filler": "x".repeat(100_000) })],
   ["a request for something else", request({ "Upgrade": "h2c" })],
 ];
 
