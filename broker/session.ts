@@ -292,7 +292,7 @@ export class Session implements Subscriber {
     }
     for (const outgoing of this.#backlog?.retainQueued(isKept) ?? []) {
       this.#removeOutgoing(outgoing);
-      this.#drop(outgoing.message, "not-authorized");
+      if (!this.#passOn(outgoing, Readiness.Offline)) this.#drop(outgoing.message, "not-authorized");
     }
     this.#backlog?.filterRetained(isKept);
     if (this.#backlog?.empty) this.#backlog = undefined;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { HookContext } from "../../broker/hooks.ts";
-import type { BrokerOptions, ProtocolLevel } from "../../mod.ts";
+import type { BrokerOptions } from "../../mod.ts";
 import type { ConnectOptions, RawClient } from "../support/raw_client.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
@@ -17,21 +17,32 @@ export class StoringBroker implements AsyncDisposable {
     this.storage = storage;
   }
 
-  /** Clients with sessions that last, each subscribed to `topicFilter`. All of that is stored. */
-  async subscribed(clientIds: string[], topicFilter = "t", fields: SubscribedFields = {}): Promise<RawClient[]> {
-    const { level = 5, qos = 2, ...connectFields } = fields;
+  /** A client with a session that lasts. It is stored. */
+  async connected(clientId: string, { level = 5, properties, ...fields }: ConnectOptions = {}): Promise<RawClient> {
     const { storage, broker } = this;
+    const forLevel = lasting(level);
+    const all = level === 5 ? { ...forLevel.properties, ...properties } : undefined;
     storage.succeeds = true;
-    const clients: RawClient[] = [];
-    for (const clientId of clientIds) {
-      const last = lasting(level);
-      const properties = level === 5 ? { ...last.properties, ...connectFields.properties } : undefined;
-      const client = await broker.connect({ ...last, clientId, ...connectFields, properties });
-      await client.subscribe(topicFilter, { qos });
-      clients.push(client);
-    }
+    const client = await broker.connect({ ...forLevel, clientId, ...fields, properties: all });
     storage.succeeds = false;
     storage.rest();
+    return client;
+  }
+
+  /** Such clients, each subscribed to `topicFilter`, at QoS 2 unless told otherwise. The subscriptions are stored, too. */
+  async subscribed(
+    clientIds: string[],
+    topicFilter = "t",
+    { qos = 2, ...fields }: ConnectOptions & { qos?: 1 | 2 } = {},
+  ): Promise<RawClient[]> {
+    const clients: RawClient[] = [];
+    for (const clientId of clientIds) {
+      const client = await this.connected(clientId, fields);
+      const suback = client.subscribe(topicFilter, { qos });
+      (await this.storage.expect("storeSubscriptions")).succeed();
+      await suback;
+      clients.push(client);
+    }
     return clients;
   }
 
@@ -55,12 +66,6 @@ export class StoringBroker implements AsyncDisposable {
     this.storage.succeed();
     await this.broker[Symbol.asyncDispose]();
   }
-}
-
-/** How clients connect and subscribe: by default with MQTT 5.0, at QoS 2. */
-export interface SubscribedFields extends Omit<ConnectOptions, "level"> {
-  level?: ProtocolLevel;
-  qos?: 1 | 2;
 }
 
 /** A broker with a storing hook; `restore` is called when that is added, to give back what was stored before. */
