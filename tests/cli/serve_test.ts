@@ -60,13 +60,28 @@ for (const host of ["0.0.0.0", "::", "192.0.2.1", "broker.example"]) {
 }
 
 Deno.test("hookmq serve listens on any loopback address without --anonymous", async () => {
-  await using program = await startHookmq(/mqtt:\/\/127\.0\.0\.2:\d+ /, ["serve", "--memory", "--host", "127.0.0.2", "--port", 0]);
+  await using program = await startHookmq(/mqtt:\/\/127\.0\.0\.2:\d+ /, [
+    "serve",
+    "--memory",
+    "--host",
+    "127.0.0.2",
+    "--port",
+    0,
+  ]);
   program.kill("SIGTERM");
   assert.equal((await program.ended()).code, 0);
 });
 
 Deno.test("hookmq serve --anonymous listens beyond this machine, and warns of it", async () => {
-  await using program = await startHookmq(/\[warning\] .*/, ["serve", "--memory", "--host", "0.0.0.0", "--port", 0, "--anonymous"]);
+  await using program = await startHookmq(/\[warning\] .*/, [
+    "serve",
+    "--memory",
+    "--host",
+    "0.0.0.0",
+    "--port",
+    0,
+    "--anonymous",
+  ]);
   await program.printed(/^HookMQ listens on mqtt:\/\/0\.0\.0\.0:\d+ /);
   await program.printed(/\[warning\] hookmq: anybody who reaches this machine can connect/);
 });
