@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
-import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
+import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Newcomer } from "./socket_server.ts";
 
 /** With what a listener proves who it is, and what it asks of its clients. */
@@ -23,17 +23,20 @@ type OnSecure = (socket: TLSSocket, certificateName: string | undefined) => void
 /** Does the server's part of TLS handshakes, with certificates that can be replaced while it does. */
 export class TlsContext {
   readonly #options: TlsOptions;
+  readonly #isMutual: boolean;
+  #material: Material;
   /** It does not listen itself: it is handed sockets whose PROXY protocol header, if any, has been read. */
   readonly #server: Server;
-  readonly #waiting = new Map<string, OnSecure>();
+  readonly #waiting = new Map<string, (socket: TLSSocket) => void>();
+  /** Fingerprints of the clients' certificates that the authority in force has been found to have signed. */
+  #verified = new Set<string>();
 
-  private constructor(options: TlsOptions, material: SecureContextOptions) {
+  private constructor(options: TlsOptions, material: Material) {
     this.#options = options;
-    const isMutual = options.clientCertificateAuthority !== undefined;
-    this.#server = createServer({ ...material, requestCert: isMutual, rejectUnauthorized: isMutual }, (socket) => {
-      const name = isMutual ? socket.getPeerCertificate().subject?.CN : undefined;
-      this.#waiting.get(connectionKey(socket))?.(socket, Array.isArray(name) ? name[0] : name);
-    });
+    this.#isMutual = options.clientCertificateAuthority !== undefined;
+    this.#material = material;
+    const settings = { ...material, requestCert: this.#isMutual, rejectUnauthorized: this.#isMutual };
+    this.#server = createServer(settings, (socket) => this.#waiting.get(connectionKey(socket))?.(socket));
     // A handshake that fails is the client's problem; it has been sent the alert.
     this.#server.on("tlsClientError", (_error, socket) => socket.destroy());
   }
@@ -45,19 +48,42 @@ export class TlsContext {
 
   /** Reads the files again. @throws {Error} As `load` does; the old certificates stay in force then. */
   async reload(): Promise<void> {
-    this.#server.setSecureContext(await load(this.#options));
+    const material = await load(this.#options);
+    if (material.ca !== this.#material.ca) this.#verified = new Set();
+    this.#material = material;
+    this.#server.setSecureContext(material);
   }
 
   /** `onSecure` gets the common name of the client's certificate, if the client had to show one. */
-  secure({ socket }: Newcomer, onSecure: OnSecure): void {
-    const key = connectionKey(socket);
-    this.#waiting.set(key, (secured, certificateName) => {
-      pauseWith(secured, socket);
-      onSecure(secured, certificateName);
+  secure({ socket: below }: Newcomer, onSecure: OnSecure): void {
+    const key = connectionKey(below);
+    // A reload while the handshake is under way does not change by which authority it is done.
+    const verified = this.#verified;
+    this.#waiting.set(key, (socket) => {
+      if (this.#isMutual && !isVerified(socket, verified)) return void socket.destroy();
+      pauseWith(socket, below);
+      onSecure(socket, this.#isMutual ? commonName(socket) : undefined);
     });
-    socket.once("close", () => this.#waiting.delete(key));
-    this.#server.emit("connection", socket);
+    below.once("close", () => this.#waiting.delete(key));
+    this.#server.emit("connection", below);
   }
+}
+
+/**
+ * Whether the client has shown a certificate that this listener's authority has signed. That it resumes a session does
+ * not say so: the runtime lets a session be resumed at any listener of the process, whatever was asked for at the one
+ * where it began, and after a reload.
+ */
+function isVerified(socket: TLSSocket, verified: Set<string>): boolean {
+  const { fingerprint256, valid_to } = socket.getPeerCertificate();
+  if (fingerprint256 === undefined) return false;
+  if (!socket.isSessionReused() && socket.authorized) verified.add(fingerprint256);
+  return verified.has(fingerprint256) && Date.parse(valid_to) > Date.now();
+}
+
+function commonName(socket: TLSSocket): string | undefined {
+  const name = socket.getPeerCertificate().subject?.CN;
+  return Array.isArray(name) ? name[0] : name;
 }
 
 /** What a TLS socket and the socket below it have in common. */
@@ -75,7 +101,14 @@ function pauseWith(secured: TLSSocket, below: Socket): void {
   secured.on("resume", () => _handle?.readStart());
 }
 
-async function load(options: TlsOptions): Promise<SecureContextOptions> {
+/** Texts in PEM. */
+interface Material {
+  cert: string;
+  key: string;
+  ca: string | undefined;
+}
+
+async function load(options: TlsOptions): Promise<Material> {
   const [cert, key, ca] = await Promise.all([
     text("certificate", options.certificate),
     text("key", options.key),

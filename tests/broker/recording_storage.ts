@@ -80,11 +80,16 @@ export class RecordingStorage implements Hook {
 
   /** Calls that nothing has been expected of, e.g. `"removeOutgoing a"`; from now on they count as expected. */
   rest(): string[] {
-    const rest = this.#calls.slice(this.#taken);
-    this.#taken = this.#calls.length;
-    return rest.map(({ method, args: [subject] }) => {
+    return this.pending().map(({ method, args: [subject] }) => {
       return `${method} ${typeof subject === "string" ? subject : (subject as StoredSession).clientId}`;
     });
+  }
+
+  /** Calls that nothing has been expected of; from now on they count as expected. */
+  pending(): Call[] {
+    const pending = this.#calls.slice(this.#taken);
+    this.#taken = this.#calls.length;
+    return pending;
   }
 
   /** Lets calls succeed, those that are pending and those that are to come. */

@@ -3,7 +3,9 @@ import { ReasonCode, ReasonCodeError } from "../../mod.ts";
 import { connectPacket, publishPacket } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
+import { passingTime } from "./passing_time.ts";
 import { receive, receiveTexts } from "./receive.ts";
+import { type Call, RecordingStorage } from "./recording_storage.ts";
 import { comesAfter, startStoring } from "./storing_broker.ts";
 import { lasting, versions } from "./versions.ts";
 
@@ -281,7 +283,7 @@ Deno.test("CONNACK comes when a session is forgotten that the client ended just 
 
 // Failures: what could not be stored is never acknowledged.
 
-Deno.test("[5.0] a message that could not be stored is refused with the reason given, and reaches nobody later", async () => {
+Deno.test("[5.0] a message that a session could not store is refused with the reason given, and never reaches that", async () => {
   for (const [error, reasonCode] of [[noRoom(), 0x97], [new Error("broken"), 0x80]] as const) {
     await using storing = await startStoring();
     const { broker, storage } = storing;
@@ -317,8 +319,318 @@ for (const qos of [1, 2] as const) {
     (await storage.expect("storeOutgoing")).succeed();
     if (qos === 2) (await storage.expect("storeReceived")).succeed();
     await publisher.expect(qos === 1 ? "puback" : "pubrec");
-    storage.succeeds = true;
-    const subscriber = await storing.back("a").catch(() => {});
-    void subscriber;
+    const subscriber = await storing.back("a");
+    storage.succeed();
+    assert.equal((await receive(subscriber)).text, "once");
+    await subscriber.expectNothing();
   });
 }
+
+Deno.test("a QoS 1 message that is on its way when it turns out not to be stored stays in flight until it arrives", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const [subscriber] = await storing.subscribed(["a"]);
+  const publisher = await broker.connect();
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 7 }));
+  const { packetId } = await subscriber.expect("publish");
+  (await storage.expect("storeOutgoing")).fail(noRoom());
+  assert.equal((await publisher.expect("puback")).reasonCode, 0x97);
+  await subscriber.close();
+  (await storage.expect("storeSession")).succeed();
+  const again = await storing.back("a");
+  const resent = await again.expect("publish");
+  assert.deepEqual([resent.packetId, resent.dup], [packetId, true]);
+});
+
+Deno.test("a QoS 2 message that could not be stored is not sent to a client that is connected", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const [subscriber] = await storing.subscribed(["a"], "t", { properties: { receiveMaximum: 1 } });
+  const publisher = await broker.connect();
+  await publisher.send(publishPacket({ topic: "t", qos: 2, packetId: 7, payload: "one" }));
+  (await storage.expect("storeOutgoing")).fail(noRoom());
+  assert.equal((await publisher.expect("pubrec")).reasonCode, 0x97);
+  storage.succeeds = true;
+  await publisher.publish({ topic: "t", qos: 2, payload: "two" });
+  assert.equal((await receive(subscriber)).text, "two");
+  await subscriber.expectNothing();
+});
+
+Deno.test("[5.0] a session that could not be stored is refused with the reason given, and forgotten", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const client = await broker.open();
+  await client.send(connectPacket({ ...lasting(5), clientId: "a", will: { topic: "w" } }));
+  (await storage.expect("storeSession")).fail(noRoom());
+  assert.equal((await client.expect("connack")).reasonCode, 0x97);
+  await client.expectClosed();
+  await storage.expect("removeSession");
+  assert.equal(broker.stats().sessions, 0);
+});
+
+Deno.test("[3.1.1] a session that could not be stored is refused: the server is unavailable", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const client = await broker.open();
+  await client.send(connectPacket({ ...lasting(4), clientId: "a" }));
+  (await storage.expect("storeSession")).fail(noRoom());
+  assert.equal((await client.expect("connack")).reasonCode, 3);
+  await client.expectClosed();
+});
+
+Deno.test("[5.0] a client whose subscription could not be stored is disconnected with the reason given", async () => {
+  await using storing = await startStoring();
+  const { storage } = storing;
+  const client = await storing.connected("a");
+  const suback = client.subscribe("t");
+  (await storage.expect("storeSubscriptions")).fail(noRoom());
+  await assert.rejects(suback, { message: /got { type: "disconnect", reasonCode: 151/ });
+  await client.expectClosed();
+});
+
+Deno.test("[3.1.1] a client whose subscription could not be stored is disconnected", async () => {
+  await using storing = await startStoring();
+  const { storage } = storing;
+  const client = await storing.connected("a", { level: 4 });
+  const suback = client.subscribe("t");
+  (await storage.expect("storeSubscriptions")).fail(noRoom());
+  await assert.rejects(suback, { message: /awaited suback: the connection was closed/ });
+});
+
+Deno.test("a message that could not be stored for the member of a group to whom it is passed on is delivered all the same", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const [first, second] = await storing.subscribed(["a", "b"], "$share/g/t", { properties: { receiveMaximum: 1 } });
+  const publisher = await broker.connect();
+  for (let packetId = 1; packetId <= 3; packetId++) {
+    await publisher.send(publishPacket({ topic: "t", qos: 1, packetId, payload: `${packetId}` }));
+    (await storage.expect("storeOutgoing")).succeed();
+    await publisher.expect("puback");
+  }
+  assert.equal((await first.expect("publish")).packetId, 1);
+  await first.close();
+  // What was in flight to the first, and perhaps what waited for it, has to wait for the second.
+  await eventually(() => broker.stats().clients === 2, "the first member to be gone");
+  while (broker.stats().queuedMessages < 2) await publisher.expectNothing();
+  for (const call of storage.pending()) if (call.method === "storeOutgoing") call.fail(noRoom());
+  storage.succeed();
+  assert.deepEqual((await receiveTexts(second, 3)).sort(), ["1", "2", "3"]);
+});
+
+// What is forgotten, and when.
+
+Deno.test("a message is forgotten when its client has acknowledged it", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const [subscriber] = await storing.subscribed(["a"]);
+  const publisher = await broker.connect();
+  const acknowledgements = [
+    [1, "puback", 0],
+    [1, "puback", 0x80],
+    [2, "pubrec", 0x80],
+  ] as const;
+  for (const [qos, type, reasonCode] of acknowledgements) {
+    await publisher.send(publishPacket({ topic: "t", qos, packetId: 7 }));
+    const call = await storage.expect("storeOutgoing");
+    call.succeed();
+    const { packetId } = await subscriber.expect("publish");
+    await subscriber.send({ type, packetId: packetId!, reasonCode });
+    const { args: [clientId, { id }] } = await storage.expect("removeOutgoing");
+    assert.deepEqual([clientId, id], ["a", call.args[1].id]);
+    await publisher.expect(qos === 1 ? "puback" : "pubrec");
+    if (qos === 2) {
+      await publisher.send({ type: "pubrel", packetId: 7, reasonCode: 0 });
+      await publisher.expect("pubcomp");
+    }
+  }
+});
+
+Deno.test("a message that its client does not accept is forgotten", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  await storing.subscribed(["a"], "t", { properties: { maximumPacketSize: 50 } });
+  const publisher = await broker.connect();
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 7, payload: "x".repeat(50) }));
+  const [, { id }] = (await storage.expect("storeOutgoing")).args;
+  assert.equal((await storage.expect("removeOutgoing")).args[1].id, id);
+});
+
+Deno.test("the oldest message is forgotten when the queue is full", async () => {
+  await using storing = await startStoring({ limits: { queueMessages: 1 } });
+  const { broker, storage } = storing;
+  await storing.away(...await storing.subscribed(["a"]));
+  const publisher = await broker.connect();
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 1 }));
+  const [, { id }] = (await storage.expect("storeOutgoing")).args;
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 2 }));
+  assert.equal((await storage.expect("removeOutgoing")).args[1].id, id);
+  await storage.expect("storeOutgoing");
+});
+
+Deno.test("a message that a full queue does not take is not stored, and acknowledged", async () => {
+  await using storing = await startStoring({ limits: { queueMessages: 1 }, queuePolicy: "drop-new" });
+  const { broker, storage } = storing;
+  await storing.away(...await storing.subscribed(["a"]));
+  const publisher = await broker.connect();
+  for (const packetId of [1, 2]) await publisher.send(publishPacket({ topic: "t", qos: 1, packetId }));
+  (await storage.expect("storeOutgoing")).succeed();
+  await publisher.expect("puback");
+  await publisher.expect("puback");
+  assert.deepEqual(storage.rest(), []);
+});
+
+Deno.test("a message whose lifetime has passed is forgotten when its turn comes", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  await storing.away(...await storing.subscribed(["a"]));
+  const publisher = await broker.connect();
+  const published = publisher.publish({ topic: "t", qos: 1, properties: { messageExpiryInterval: 10 } });
+  const call = await storage.expect("storeOutgoing");
+  call.succeed();
+  await published;
+  using _passing = passingTime(11);
+  const subscriber = await storing.back("a");
+  assert.equal((await storage.expect("removeOutgoing")).args[1].id, call.args[1].id);
+  await subscriber.expectNothing();
+});
+
+for (const [end, name] of [["clean start", "its client wants a new one"], ["expiry", "it has expired"]] as const) {
+  Deno.test(`a session is forgotten with all its messages when ${name}`, async () => {
+    await using storing = await startStoring();
+    const { broker, storage } = storing;
+    const properties = { sessionExpiryInterval: end === "expiry" ? 1 : FOREVER, receiveMaximum: 1 };
+    const [subscriber] = await storing.subscribed(["a"], "t", { properties });
+    const publisher = await broker.connect();
+    const ids: number[] = [];
+    for (const packetId of [1, 2]) {
+      await publisher.send(publishPacket({ topic: "t", qos: 1, packetId }));
+      const call = await storage.expect("storeOutgoing");
+      call.succeed();
+      ids.push(call.args[1].id);
+      await publisher.expect("puback");
+    }
+    await storing.away(subscriber);
+    if (end === "clean start") await (await broker.open()).send(connectPacket({ clientId: "a" }));
+    const removals = await storage.expectAll("removeOutgoing", "removeOutgoing");
+    assert.deepEqual(removals.map(({ args: [, { id }] }) => id), ids);
+    assert.deepEqual((await storage.expect("removeSession")).args, ["a"]);
+  });
+}
+
+Deno.test("a session that is to end with its connection from now on is forgotten before CONNACK", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  await storing.away(...await storing.subscribed(["a"]));
+  const [client, witness] = [await broker.open(), await broker.connect()];
+  await client.send(connectPacket({ clientId: "a", cleanStart: false }));
+  const call = await storage.expect("removeSession");
+  assert.equal((await comesAfter([call], client.expect("connack"), witness)).sessionPresent, true);
+});
+
+Deno.test("a message that is passed on to another member is stored for that and forgotten for the first in one go", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const [first, second] = await storing.subscribed(["a", "b"], "$share/g/t");
+  const publisher = await broker.connect();
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 1 }));
+  const before = await storage.expect("storeOutgoing");
+  assert.deepEqual([before.args[0], before.args[1].shareFilter], ["a", "$share/g/t"]);
+  before.succeed();
+  await publisher.expect("puback");
+  await first.expect("publish");
+  await first.close();
+  const [stored, removed] = await storage.expectAll("storeOutgoing", "removeOutgoing");
+  assert.deepEqual([stored.args[0], removed.args[0], removed.args[1].id], ["b", "a", before.args[1].id]);
+  assert.equal(stored.go, removed.go);
+  await second.expect("publish");
+});
+
+// Sessions whose connection has ended, and their wills.
+
+Deno.test("a session is stored with its will and, when the connection has ended, with the time of that", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const client = await broker.open();
+  const will = { topic: "w", payload: "gone", properties: { willDelayInterval: 60 } };
+  await client.send(connectPacket({ ...lasting(5), clientId: "a", will }));
+  const [session] = (await storage.expect("storeSession")).args;
+  assert.deepEqual([session.will?.topic, session.disconnectedAt], ["w", undefined]);
+  storage.succeed();
+  await client.expect("connack");
+  const before = Date.now();
+  await client.close();
+  const [ended] = (await storage.expect("storeSession")).args;
+  assert.equal(ended.will?.topic, "w");
+  assert.ok(ended.disconnectedAt! >= before && ended.disconnectedAt! <= Date.now());
+});
+
+Deno.test("a will that is published is stored for who gets it and forgotten with its session in one go", async () => {
+  await using storing = await startStoring();
+  const { storage } = storing;
+  await storing.away(...await storing.subscribed(["a"], "w"));
+  const client = await storing.connected("b", { will: { topic: "w", qos: 1 } });
+  await client.close();
+  const [message, session] = await storage.expectAll("storeOutgoing", "storeSession") as [
+    Call<"storeOutgoing">,
+    Call<"storeSession">,
+  ];
+  assert.deepEqual([message.args[0], session.args[0].clientId, session.args[0].will], ["a", "b", undefined]);
+  assert.equal(message.go, session.go);
+});
+
+Deno.test("a will that a hook takes its time for stays stored until it is published", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  await storing.away(...await storing.subscribed(["a"], "w"));
+  const asked = Promise.withResolvers<void>();
+  await broker.use({ id: "slow", onWillPublish: () => asked.promise });
+  const client = await storing.connected("b", { will: { topic: "w", qos: 1 } });
+  await client.close();
+  await eventually(() => broker.stats().clients === 0, "the client to be gone");
+  assert.deepEqual(storage.rest(), []);
+  asked.resolve();
+  await storage.expectAll("storeOutgoing", "storeSession");
+});
+
+Deno.test("a will whose delay has passed is forgotten, and its session's expiry still counts from its disconnection", async () => {
+  await using storing = await startStoring();
+  const { storage } = storing;
+  const client = await storing.connected("a", { will: { topic: "w", properties: { willDelayInterval: 1 } } });
+  await client.close();
+  const [ended] = (await storage.expect("storeSession")).args;
+  const [published] = (await storage.expect("storeSession")).args;
+  assert.deepEqual([ended.will?.topic, published.will], ["w", undefined]);
+  assert.equal(published.disconnectedAt, ended.disconnectedAt);
+});
+
+Deno.test("sessions keep their wills when the broker closes", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  await storing.connected("a", { will: { topic: "w" } });
+  const closed = broker.close();
+  const [session] = (await storage.expect("storeSession")).args;
+  assert.equal(session.will?.topic, "w");
+  assert.notEqual(session.disconnectedAt, undefined);
+  await closed;
+});
+
+Deno.test("a session that there was before the hook is stored when that is added, with all that it holds", async () => {
+  await using broker = await startBroker();
+  const properties = { receiveMaximum: 1, sessionExpiryInterval: FOREVER };
+  const client = await broker.connect({ clientId: "a", cleanStart: false, properties });
+  await client.subscribe("t", { qos: 1 });
+  await client.send(publishPacket({ topic: "u", qos: 2, packetId: 7 }));
+  await client.expect("pubrec");
+  for (const payload of ["in flight", "queued"]) await broker.publish("t", payload, { qos: 1 });
+  await client.expect("publish");
+  const storage = new RecordingStorage();
+  storage.succeeds = true;
+  await broker.use(storage);
+  assert.deepEqual((await storage.expect("storeSession")).args[0].clientId, "a");
+  assert.deepEqual((await storage.expect("storeSubscriptions")).args[1].map(({ topicFilter }) => topicFilter), ["t"]);
+  assert.deepEqual((await storage.expect("storeReceived")).args, ["a", 7]);
+  const [inflight, queued] = await storage.expectAll("storeOutgoing", "storeOutgoing");
+  assert.deepEqual([inflight.args[1].packetId, queued.args[1].packetId], [1, 0]);
+  await client.send({ type: "puback", packetId: 1, reasonCode: 0 });
+  assert.equal((await storage.expect("removeOutgoing")).args[1].id, inflight.args[1].id);
+});

@@ -4,8 +4,6 @@ import { loggerHook, type LoggerOptions, LogLevel, type LogLevelName } from "../
 import type { Hook, Logger } from "../../mod.ts";
 import { startBroker } from "../support/start_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 interface Entry {
   severity: keyof Logger;
   message: string;

@@ -6,8 +6,6 @@ import { eventually } from "../broker/eventually.ts";
 import { passingTime } from "../broker/passing_time.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** How long something may take to appear on the page, in milliseconds. */
 const DEADLINE = 5000;
 

@@ -7,8 +7,6 @@ import { passingTime } from "../broker/passing_time.ts";
 import type { RawClient } from "../support/raw_client.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** The shortest there is, in seconds. */
 const INTERVAL = 0.1;
 

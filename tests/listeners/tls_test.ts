@@ -3,7 +3,7 @@ import type { IClientOptions } from "mqtt";
 import { type ClientInfo, encode, type Limits } from "../../mod.ts";
 import { eventually } from "../broker/eventually.ts";
 import { connect as connectMqttJs } from "../interop/mqttjs_client.ts";
-import { withDeadline } from "../interop/programs.ts";
+import { run, withDeadline } from "../interop/programs.ts";
 import { connectPacket, RawClient } from "../support/raw_client.ts";
 import { startBroker, TestBroker } from "../support/start_broker.ts";
 import { createAuthority, type Identity, issueCertificate } from "./certificates.ts";
@@ -416,6 +416,54 @@ for (const [what, identity] of unwelcome) {
     await welcome.connect();
     assert.deepEqual(clients.map(({ certificateName }) => certificateName), ["sensor-2"]);
     assert.equal(broker.stats().connectionsAccepted, 1);
+  });
+}
+
+/** Connects with openssl, which can resume sessions, and says whether it did. */
+async function connectWithOpenssl(port: number, clientId: string, args: string[]): Promise<"New" | "Reused"> {
+  const goodbye = encode({ type: "disconnect", reasonCode: 0 }, 5);
+  const input = new Uint8Array([...encode(connectPacket({ clientId }), 5), ...goodbye]);
+  const { stdout } = await run("openssl", ["s_client", "-connect", `${hostname}:${port}`, "-ign_eof", ...args], {
+    input,
+  });
+  return /^(New|Reused), /m.exec(stdout)![1] as "New" | "Reused";
+}
+
+for (const version of ["-tls1_2", "-tls1_3"]) {
+  Deno.test(`${version}: a session that began with a certificate is resumed with it, until the authority changes`, async () => {
+    await using files = await Files.with(await issueCertificate(authority, "resumer"));
+    await Deno.writeTextFile(files.clientCertificateAuthority, authority.certificate);
+    await using broker = await startBroker();
+    const seen: unknown[] = [];
+    await broker.use({
+      id: "notes",
+      onConnect: ({ clientId, certificateName }) => void seen.push([clientId, certificateName]),
+    });
+    const { certificate, key, clientCertificateAuthority } = files;
+    const listener = await broker.listen({ transport: "tls", port: 0, ...server, clientCertificateAuthority });
+    const { port } = listener.address;
+    const session = `${certificate}.session`;
+    const resume = [version, "-sess_in", session];
+    const begin = [version, "-cert", certificate, "-key", key, "-sess_out", session];
+    assert.equal(await connectWithOpenssl(port, "new", begin), "New");
+    assert.equal(await connectWithOpenssl(port, "resumed", resume), "Reused");
+    await listener.reload();
+    assert.equal(await connectWithOpenssl(port, "reloaded", resume), "Reused");
+    await Deno.writeTextFile(clientCertificateAuthority, otherAuthority.certificate);
+    await listener.reload();
+    await connectWithOpenssl(port, "not trusted any more", resume);
+    assert.deepEqual(seen, [["new", "resumer"], ["resumed", "resumer"], ["reloaded", "resumer"]]);
+  });
+
+  Deno.test(`${version}: a session of another listener does not stand in for a certificate`, async () => {
+    await using files = new Files();
+    const { broker: started, clients } = await startMutual();
+    await using broker = started;
+    const { address } = await broker.listen({ transport: "tls", port: 0, ...server });
+    const session = files.certificate;
+    assert.equal(await connectWithOpenssl(address.port, "other listener", [version, "-sess_out", session]), "New");
+    await connectWithOpenssl(broker.tlsPort, "intruder", [version, "-sess_in", session]);
+    assert.deepEqual(clients.map(({ clientId }) => clientId), ["other listener"]);
   });
 }
 
