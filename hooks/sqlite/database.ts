@@ -107,10 +107,10 @@ export class Database {
     });
   }
 
-  /** Everything that is stored, a part at a time: nothing is in memory twice. */
-  *load(): Generator<LoadedChunk> {
+  /** Everything that is stored `now`, in milliseconds since 1970; a part at a time: nothing is in memory twice. */
+  *load(now: number): Generator<LoadedChunk> {
     const part = { messages: [], retained: [], sessions: [], last: false };
-    this.#removeRemains();
+    this.#removeRemains(now);
     const messages = this.#iterate<LoadedChunk["messages"][number]>(
       "SELECT id, received_at AS receivedAt, frame FROM messages",
     );
@@ -200,13 +200,13 @@ export class Database {
   }
 
   /** Removes what belongs to nobody: sessions that ended with the process leave messages, whose removal was still to come. */
-  #removeRemains(): void {
+  #removeRemains(now: number): void {
     for (const table of ["subscriptions", "received", "outgoing"]) {
       this.#database.exec(`DELETE FROM ${table} WHERE client_id NOT IN (SELECT client_id FROM sessions)`);
     }
     this.#database.exec("DELETE FROM outgoing WHERE message_id NOT IN (SELECT id FROM messages)");
     this.#database.exec("DELETE FROM messages WHERE id NOT IN (SELECT message_id FROM outgoing)");
-    this.#statements.removeExpiredRetained.run(Date.now());
+    this.#statements.removeExpiredRetained.run(now);
   }
 
   *#loadSessions(): Generator<LoadedSession[]> {

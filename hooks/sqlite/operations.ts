@@ -60,7 +60,7 @@ export function isLasting([name]: Operation): boolean {
 /** What the hook asks its worker. */
 export type Request =
   | { readonly type: "open"; readonly path: string; readonly maximumSize: number | undefined }
-  | { readonly type: "load" }
+  | { readonly type: "load"; readonly now: number }
   | { readonly type: "apply"; readonly operations: readonly Operation[]; readonly bytes: Uint8Array<ArrayBuffer> }
   /** Is there room for so many bytes? */
   | { readonly type: "probe"; readonly size: number }

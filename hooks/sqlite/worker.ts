@@ -13,7 +13,7 @@ function answer(request: Request): Response {
       database = new Database(request.path, request.maximumSize);
       return { type: "done" };
     case "load":
-      loading ??= database!.load();
+      loading ??= database!.load(request.now);
       return { type: "chunk", chunk: loading.next().value! };
     case "apply":
       database!.apply(request.operations, request.bytes);

@@ -73,7 +73,7 @@ export class Writer {
   async *load(): AsyncGenerator<LoadedChunk> {
     const worker = this.#worker!;
     for (;;) {
-      const response = await this.#send(worker, { type: "load" });
+      const response = await this.#send(worker, { type: "load", now: Date.now() });
       if (response.type === "failed") {
         await this.close();
         throw new Error(`${this.#options.path}: ${explanation(response.message)}`);
@@ -236,18 +236,15 @@ export class Writer {
 
 /** What an operator can do about an error of SQLite, told by its text: not every error has a code in this runtime. */
 function explanation(message: string): string {
-  switch (message) {
-    case "database is locked":
-      return "another process is using it (another broker? give each its own with --data)";
-    case "file is not a database":
-    case "file is not a HookMQ database":
-    case "database disk image is malformed":
-      return `not a HookMQ database, or damaged (${message}): restore a backup, or move it away to start afresh`;
-    case "unable to open database file":
-      return "it cannot be opened: it must be a file, in a directory that exists, which this user may read and write";
-    case "attempt to write a readonly database":
-      return "this user may not write it";
-    default:
-      return message;
+  if (message === "database is locked") {
+    return "another process is using it (another broker? give each its own with --data)";
   }
+  if (message.startsWith("unable to open database file")) {
+    return "it cannot be opened: it must be a file, in a directory that exists, which this user may read and write";
+  }
+  if (message === "attempt to write a readonly database") return "this user may not write it";
+  if (/file is not a .*database|malformed/.test(message)) {
+    return `not a HookMQ database, or damaged (${message}): restore a backup, or move it away to start afresh`;
+  }
+  return message;
 }
