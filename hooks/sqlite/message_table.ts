@@ -23,6 +23,11 @@ export class MessageTable {
   readonly #byOutgoing = new Map<number, Entry>();
   #lastId = 0;
 
+  /** How many messages there are. */
+  get size(): number {
+    return this.#byMessage.size;
+  }
+
   /** Whether a message on its way is stored under this number. */
   holds(outgoingId: number): boolean {
     return this.#byOutgoing.has(outgoingId);
