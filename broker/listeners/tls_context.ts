@@ -109,13 +109,11 @@ interface Material {
 }
 
 async function load(options: TlsOptions): Promise<Material> {
-  const [cert, key, ca] = await Promise.all([
-    text("certificate", options.certificate),
-    text("key", options.key),
-    options.clientCertificateAuthority === undefined
-      ? undefined
-      : text("clientCertificateAuthority", options.clientCertificateAuthority),
-  ]);
+  const cert = await text("certificate", options.certificate);
+  const key = await text("key", options.key);
+  const ca = options.clientCertificateAuthority === undefined
+    ? undefined
+    : await text("clientCertificateAuthority", options.clientCertificateAuthority);
   // The runtime looks at them only when a client comes, which would then be turned away.
   const [certificate] = certificates(named("certificate", options.certificate), cert);
   if (!certificate.checkPrivateKey(privateKey(named("key", options.key), key))) {
