@@ -443,7 +443,9 @@ Deno.test("stats say what the broker holds and has done", async () => {
 Deno.test("a closed broker refuses everything, and closing it again is fine", async () => {
   const broker = await startBroker();
   const client = await broker.connect();
+  assert.equal(broker.closed, false);
   const closing = broker.close();
+  assert.equal(broker.closed, true);
   assert.equal((await client.expect("disconnect")).reasonCode, 0x8b);
   await client.expectClosed();
   await client.close();
