@@ -4,6 +4,7 @@ import { ReasonCode } from "../codec/reason_code.ts";
 import { Backlog } from "./backlog.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import type { Client } from "./client.ts";
+import { Fifo } from "./fifo.ts";
 import type { ClientInfo, DropReason, RestoredSession, StoredMessage, StoredOutgoing } from "./hooks.ts";
 import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
@@ -30,7 +31,7 @@ export interface OutgoingMessage {
   released: boolean;
   /** Under which number it is stored; 0 if it is not. */
   id: number;
-  /** Whether it must not be sent before it is stored. */
+  /** Whether it must not be sent yet, since it is not stored, or one before it. */
   storing: boolean;
 }
 
@@ -67,6 +68,8 @@ export class Session implements Subscriber {
   #backlog: Backlog | undefined = undefined;
   #lastPacketId = 0;
   #isStored = false;
+  /** QoS 2 messages that are sent when they are stored. */
+  #storing: Fifo<{ readonly outgoing: OutgoingMessage; isSettled: boolean }> | undefined;
 
   constructor(info: ClientInfo, context: BrokerContext) {
     this.clientId = info.clientId;
@@ -362,13 +365,30 @@ export class Session implements Subscriber {
     }
     // A client that may have got it at QoS 2 must get it with the same packet identifier after a crash, or it has two.
     outgoing.storing = true;
-    const sendStored = () => {
+    const entry = { outgoing, isSettled: false };
+    (this.#storing ??= new Fifo()).push(entry);
+    const settle = () => {
+      entry.isSettled = true;
+      this.#sendStored();
+    };
+    const refuse = () => {
+      this.#discard(outgoing);
+      settle();
+    };
+    stored.then(settle, outgoing.message.published ? settle : refuse);
+    return stored;
+  }
+
+  /** Sends what is stored, in its order, whichever was stored first [MQTT-4.6.0-5]. */
+  #sendStored(): void {
+    const storing = this.#storing!;
+    for (let first = storing.peek(); first?.isSettled; first = storing.peek()) {
+      storing.shift();
+      const { outgoing } = first;
       outgoing.storing = false;
       const stillWaits = this.#inflight.get(outgoing.packetId) === outgoing;
       if (stillWaits && this.client !== undefined) this.#send(this.client, outgoing, false);
-    };
-    stored.then(sendStored, outgoing.message.published ? sendStored : () => this.#discard(outgoing));
-    return stored;
+    }
   }
 
   /** Sends a message that is in flight, unless it is too large for this client: then it counts as delivered [MQTT-3.1.2-25]. */
@@ -382,7 +402,6 @@ export class Session implements Subscriber {
   /** A message that could not be stored, and has not been sent: its publisher is told, and publishes it again. */
   #discard(outgoing: OutgoingMessage): void {
     const { packetId, qos, message } = outgoing;
-    outgoing.storing = false;
     const isInflight = packetId !== 0 && this.#inflight.get(packetId) === outgoing;
     // One at QoS 1 that left the queue meanwhile has been sent.
     if (isInflight && qos === 1) return;

@@ -4,7 +4,7 @@ import { connectPacket, publishPacket } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
 import { passingTime } from "./passing_time.ts";
-import { receive, receiveTexts } from "./receive.ts";
+import { receive, receiveTexts, textOf } from "./receive.ts";
 import { type Call, RecordingStorage } from "./recording_storage.ts";
 import { comesAfter, startStoring } from "./storing_broker.ts";
 import { lasting, versions } from "./versions.ts";
@@ -279,6 +279,25 @@ Deno.test("CONNACK comes when a session is forgotten that the client ended just 
   const [client, witness] = [await broker.open(), await broker.connect()];
   await client.send(connectPacket({ clientId: "a" }));
   await comesAfter([call], client.expect("connack"), witness);
+});
+
+Deno.test("QoS 2 messages are sent in their order, whichever is stored first", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const [subscriber] = await storing.subscribed(["a"]);
+  const publisher = await broker.connect();
+  for (const packetId of [1, 2, 3]) {
+    await publisher.send(publishPacket({ topic: "t", qos: 2, packetId, payload: `${packetId}` }));
+  }
+  const [first, second, third] = await storage.expectAll("storeOutgoing", "storeOutgoing", "storeOutgoing");
+  third.succeed();
+  second.fail(noRoom());
+  await subscriber.expectNothing();
+  first.succeed();
+  assert.deepEqual([textOf(await subscriber.expect("publish")), textOf(await subscriber.expect("publish"))], [
+    "1",
+    "3",
+  ]);
 });
 
 // Failures: what could not be stored is never acknowledged.
