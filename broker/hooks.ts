@@ -39,6 +39,133 @@ export interface HookContext {
   restoreSession(session: RestoredSession): void;
   /** Gives the broker a retained message back that was received at `receivedAt`, in milliseconds since 1970. */
   restoreRetained(packet: PublishPacket, receivedAt: number): void;
+  /** What a hook needs that makes several brokers one. */
+  readonly cluster: ClusterContext;
+}
+
+/** What the broker offers a hook that connects it with other brokers. */
+export interface ClusterContext {
+  /** Subscribes somebody at another broker, in place of its subscription with the same filter. */
+  addSubscription(subscriber: RemoteSubscriber, subscription: StoredSubscription): void;
+  /** Ends a subscription of somebody at another broker. */
+  removeSubscription(subscriber: RemoteSubscriber, topicFilter: string): void;
+  /**
+   * Delivers a message that another broker has forwarded to subscribers here. Settles when it is stored where it has to be.
+   *
+   * @param publish An MQTT 5 PUBLISH, which is the broker's to keep.
+   * @throws {PacketError} If it is none.
+   */
+  deliverForwarded(publish: Uint8Array, forwarded: Forwarded): MaybePromise<void>;
+  /**
+   * A message has come for a session here, from its queue; without a connection nothing happens: it waits where it is.
+   * Messages for one session go out in the order of the calls.
+   *
+   * @param isAdmitted Whether the hooks here have let the session have it already (`QueuedMessage.isAdmitted`).
+   */
+  deliverQueued(clientId: string, outgoing: StoredOutgoing, isAdmitted: boolean): void;
+  /** A number for a message that has come for a session: larger than all before. */
+  nextOutgoingId(): number;
+  /**
+   * Takes over a session that nobody has a connection for any more: it expires, and its will is published, when their time
+   * has come; that counts from now if `disconnectedAt` is missing. It has to have been stored by this hook.
+   */
+  adoptSession(session: RestoredSession): void;
+  /**
+   * A session is another broker's now. Its connection here is closed with 0x8E, and it is forgotten; nothing is published or
+   * stored.
+   */
+  releaseSession(clientId: string): void;
+  /** Makes a message its topic's retained one, or an empty one remove that, without asking or telling hooks. */
+  setRetained(packet: PublishPacket, receivedAt: number): void;
+  /** All retained messages, looked up as they are asked for. */
+  retained(): IteratorObject<StoredMessage>;
+  /** Has all durable sessions stored once more with all that is in memory of them, since the store has lost them. */
+  storeSessionsAgain(): void;
+}
+
+/** Somebody who gets messages at another broker: a session there, or all of its other subscribers together. */
+export interface RemoteSubscriber {
+  /** Its client identifier; `undefined` if it stands for more than one. */
+  readonly clientId: string | undefined;
+  /** Whether its client is connected: shared subscriptions prefer such members. */
+  readonly isConnected: boolean;
+  /** Takes a message. The acknowledgement to its publisher waits for the promise. */
+  deliver(message: RemoteMessage): MaybePromise<void>;
+}
+
+/** A message for somebody at another broker. */
+export interface RemoteMessage {
+  /**
+   * The message as an MQTT 5 PUBLISH at `qos`, with the retain flag that it was published with and what is left of its
+   * lifetime. Its packet identifier means nothing. It lies in memory that is used again after the call.
+   */
+  readonly publish: Uint8Array;
+  /** The lower one of its own and the subscription's. */
+  readonly qos: Qos;
+  /** Whether the receiver gets it with the retain flag. */
+  readonly retain: boolean;
+  /** The identifiers of the subscriptions that matched. */
+  readonly identifiers: readonly number[] | undefined;
+  /** The filter of the shared subscription that chose the subscriber, if one did. */
+  readonly shareFilter: string | undefined;
+  /** The client that published it; `undefined` if that was the program that embeds the broker. */
+  readonly publisherId: string | undefined;
+  /** Whether its publisher will not send it again if it is refused: it was acknowledged before. */
+  readonly isPublished: boolean;
+  /** The message as it can be stored: one and the same object for all who get it. */
+  stored(): StoredMessage;
+}
+
+/** Where a forwarded message comes from, and for whom it is. */
+export interface Forwarded {
+  /** The client that published it. */
+  readonly publisherId: string | undefined;
+  /** When the other broker sent it, in milliseconds since 1970. */
+  readonly sentAt: number;
+  /** Whether it is for all subscribers that have no durable session and are not in a group. */
+  readonly toAll: boolean;
+  /** The filters of the shared subscriptions of which one member here gets it. */
+  readonly groups: readonly string[];
+  /** Durable sessions that get it at QoS 0. */
+  readonly sessions: readonly ForwardedToSession[];
+}
+
+/** On what terms a durable session gets a forwarded message. */
+export interface ForwardedToSession {
+  /** Whose session it is. */
+  readonly clientId: string;
+  /** Whether it gets it with the retain flag. */
+  readonly retain: boolean;
+  /** The identifiers of the subscriptions that matched. */
+  readonly identifiers: readonly number[] | undefined;
+}
+
+/** A QoS 1 or 2 message as it is put into a session's queue. */
+export interface QueuedMessage {
+  /** The message itself: one and the same object for all sessions that it is for. */
+  readonly message: StoredMessage;
+  /** At which QoS it goes out. */
+  readonly qos: Qos;
+  /** Whether it goes out with the retain flag. */
+  readonly retain: boolean;
+  /** The identifiers of the subscriptions that it goes out for. */
+  readonly identifiers: readonly number[] | undefined;
+  /** The filter of the shared subscription that chose this session, if one did. */
+  readonly shareFilter: string | undefined;
+  /** The client that published it. */
+  readonly publisherId: string | undefined;
+  /** Whether the hooks (`canRead`, `onPublishDeliver`) have let the session have it, in this form. */
+  readonly isAdmitted: boolean;
+  /** Whether its publisher will not send it again if it is refused: it was acknowledged before. */
+  readonly isPublished: boolean;
+}
+
+/** What a connecting client wants of its session. */
+export interface SessionClaim {
+  /** Whether it is to outlive its connection, so that it is stored. */
+  readonly isDurable: boolean;
+  /** Published if the connection ends without a goodbye. */
+  readonly will: Will | undefined;
 }
 
 /** A session that outlives its connection, as a hook stores it. */
@@ -125,8 +252,8 @@ export interface AuthStep {
 
 /**
  * Why a message did not reach a client: its queue was full, it was not reading (QoS 0), the message's lifetime passed,
- * the client does not accept packets of that size, its session ended while messages were waiting, it could not be stored and its publisher was told so, or
- * the client that came back to the session may not read it.
+ * the client does not accept packets of that size, its session ended while messages were waiting, it could not be stored
+ * and its publisher was told so, or the client that came back to the session may not read it.
  */
 export type DropReason =
   | "queue-full"
@@ -253,10 +380,36 @@ export interface Hook {
   storeReceived?(clientId: string, packetId: number): MaybePromise<void>;
   /** Forgets that packet identifier: the client has released its message. */
   removeReceived?(clientId: string, packetId: number): MaybePromise<void>;
+
+  // A hook that connects several brokers has the following as well.
+
+  /**
+   * Makes a connecting client's session this broker's, wherever it is. Called for every client that is about to be let in,
+   * one at a time for each client id, when a connection that it had here is closed. Returns the stored session with all
+   * that belongs to it, which then takes the place of what is known here of it; without what is on its way to it if the
+   * client asks for a new session (`client.cleanStart`): then the session is ended next. `undefined` if none is stored.
+   * Throw to refuse the client.
+   */
+  claimSession?(client: ClientInfo, claim: SessionClaim): MaybePromise<RestoredSession | undefined>;
+  /**
+   * Puts a QoS 1 or 2 message into a durable session's queue, from where it comes back by `deliverQueued`. With this
+   * method, `storeOutgoing` is told of what has come from there, and of messages that go out without having been there:
+   * retained ones for a new subscription.
+   */
+  queueOutgoing?(clientId: string, queued: QueuedMessage): MaybePromise<void>;
+  /**
+   * The first subscriber here that has no durable session has subscribed to a filter, or their number or highest QoS has
+   * changed. With `members` 0 it was the last one that has gone.
+   */
+  onRouteChanged?(topicFilter: string, maximumQos: Qos, members: number): void;
+  /** Settles when other brokers know the routes that have changed before. SUBACK waits for it. */
+  routesKnown?(): MaybePromise<void>;
+  /** Whether it gives the broker all retained messages (`setRetained`, `restoreRetained`), so that `getRetained` need not be asked. */
+  readonly restoresRetained?: boolean;
 }
 
 /** The methods of a hook that the broker calls on events. */
-export type HookEvent = Exclude<keyof Hook, "id" | "init" | "stop" | "health">;
+export type HookEvent = Exclude<keyof Hook, "id" | "init" | "stop" | "health" | "restoresRetained">;
 
 /** A hook that has the method `E`. */
 export type HookWith<E extends HookEvent> = Hook & Required<Pick<Hook, E>>;
@@ -287,6 +440,10 @@ const events = [
   "removeOutgoing",
   "storeReceived",
   "removeReceived",
+  "claimSession",
+  "queueOutgoing",
+  "onRouteChanged",
+  "routesKnown",
 ] as const satisfies readonly HookEvent[];
 
 type HookLists = { [E in HookEvent]: readonly HookWith<E>[] };
@@ -323,5 +480,6 @@ export class HookChain {
   #sort(): void {
     const lists: Record<HookEvent, readonly Hook[]> = this.on;
     for (const event of events) lists[event] = this.#hooks.filter((hook) => typeof hook[event] === "function");
+    lists.getRetained = lists.getRetained.filter(({ restoresRetained }) => !restoresRetained);
   }
 }
