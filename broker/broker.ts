@@ -140,6 +140,7 @@ export class Broker implements AsyncDisposable {
     const found = hooks.find(typeof hook === "string" ? hook : hook.id);
     if (found === undefined) return false;
     hooks.remove(found);
+    this.#context.routes.hooksChanged();
     await found.stop?.();
     return true;
   }
@@ -244,13 +245,18 @@ export class Broker implements AsyncDisposable {
       retainAsPublished: true,
       identifiers: undefined,
     };
+    const { routes } = this.#context;
     subscriptions.add(subscription);
+    routes.add(subscription);
+    await this.#context.routesKnown();
     if (retained && !topicFilter.startsWith("$share/")) {
       for (const { message, current } of await store.match(topicFilter)) {
         if (current()) subscriber.deliver(message, subscription);
       }
     }
-    const unsubscribe = () => void subscriptions.remove(subscriber, topicFilter);
+    const unsubscribe = () => {
+      if (subscriptions.remove(subscriber, topicFilter)) routes.remove(subscription);
+    };
     return { topicFilter, unsubscribe, [Symbol.dispose]: unsubscribe };
   }
 
@@ -274,7 +280,7 @@ export class Broker implements AsyncDisposable {
 
   /** What the broker holds and has done, as of now. */
   stats(): BrokerStats {
-    const { counters, connections, sessions, subscriptions, retained } = this.#context;
+    const { counters, connections, sessions, subscriptions, retained, cluster } = this.#context;
     let queuedMessages = 0;
     let queuedBytes = 0;
     for (const session of sessions) {
@@ -286,8 +292,8 @@ export class Broker implements AsyncDisposable {
       connections: connections.size,
       clients: sessions.connected,
       sessions: sessions.size,
-      subscriptions: subscriptions.size,
-      sharedSubscriptions: subscriptions.shared,
+      subscriptions: subscriptions.size - cluster.subscriptions,
+      sharedSubscriptions: subscriptions.shared - cluster.sharedSubscriptions,
       retainedMessages: retained.size,
       queuedMessages,
       queuedBytes,
@@ -321,7 +327,8 @@ export class Broker implements AsyncDisposable {
   }
 
   async #add(hook: Hook): Promise<void> {
-    const { hooks, logger, sessions, retained, topics } = this.#context;
+    const { hooks, logger, sessions, retained, topics, cluster, routes } = this.#context;
+    this.#assertOneQueue(hook);
     const messages = new Map<StoredMessage, Message>();
     const messageOf = (stored: StoredMessage) => {
       const known = messages.get(stored);
@@ -333,6 +340,7 @@ export class Broker implements AsyncDisposable {
     await hook.init?.({
       broker: this,
       logger,
+      cluster,
       restoreSession: (session) => sessions.restore(session, messageOf),
       restoreRetained: (packet, receivedAt) => {
         retained.restore(
@@ -344,8 +352,17 @@ export class Broker implements AsyncDisposable {
     if (this.closed) await this.#stop(hook);
     this.#assertOpen();
     hooks.add(hook);
+    routes.hooksChanged();
     sessions.storeAll();
     sessions.awaitRestored();
+  }
+
+  /** A session's messages come from one queue; another store would hold them as well, and both would bring them. */
+  #assertOneQueue(hook: Hook): void {
+    const { storeOutgoing, queueOutgoing } = this.#context.hooks.on;
+    const other = hook.queueOutgoing !== undefined ? storeOutgoing[0] : queueOutgoing[0];
+    if (other === undefined || hook.storeOutgoing === undefined) return;
+    throw new TypeError(`hook "${hook.id}" cannot store sessions: hook "${other.id}" does, and brings their messages`);
   }
 
   /** Stops a hook at the end; nobody is there any more who could do something about its failure. */

@@ -1,16 +1,18 @@
 import { PublishHeader } from "../codec/publish.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { Connection, ConnectionContext } from "./connection.ts";
+import { Cluster } from "./cluster.ts";
 import { Connections } from "./connections.ts";
 import { escapingLogger } from "./escaping_logger.ts";
 import { type DropReason, HookChain } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
 import type { Logger } from "./logger.ts";
-import { type MaybePromise, recover } from "./maybe_promise.ts";
+import { forEachInTurn, type MaybePromise, recover } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { Retained } from "./retained.ts";
 import { Router } from "./router.ts";
+import { Routes } from "./routes.ts";
 import { Sessions } from "./sessions.ts";
 import { Slab } from "./slab.ts";
 import { TimerWheel } from "./timer_wheel.ts";
@@ -62,6 +64,8 @@ export class BrokerContext implements ConnectionContext {
   readonly retained = new Retained(this);
   readonly router = new Router(this);
   readonly sessions = new Sessions(this);
+  readonly routes = new Routes(this);
+  readonly cluster = new Cluster(this);
   readonly storage: Storage;
   readonly connections: Connections;
   /** Filled in by every PUBLISH that arrives, and read before anything else can happen. */
@@ -108,6 +112,12 @@ export class BrokerContext implements ConnectionContext {
     for (const hook of this.hooks.on.onMessageDropped) {
       this.observe(hook.id, "onMessageDropped", () => hook.onMessageDropped(clientId, message.toPacket(), reason));
     }
+  }
+
+  /** Settles when other brokers know the subscriptions here. */
+  routesKnown(): MaybePromise<void> {
+    const { routesKnown } = this.hooks.on;
+    return forEachInTurn(routesKnown, (hook) => this.observe(hook.id, "routesKnown", () => hook.routesKnown()));
   }
 
   /** Calls a hook that only observes: what goes wrong is logged. */

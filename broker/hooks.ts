@@ -97,7 +97,7 @@ export interface RemoteSubscriber {
 export interface RemoteMessage {
   /**
    * The message as an MQTT 5 PUBLISH at `qos`, with the retain flag that it was published with and what is left of its
-   * lifetime. Its packet identifier means nothing. It lies in memory that is used again after the call.
+   * lifetime. Its packet identifier is any but 0. It lies in memory that is used again after the call.
    */
   readonly publish: Uint8Array;
   /** The lower one of its own and the subscription's. */

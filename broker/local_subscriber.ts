@@ -15,6 +15,7 @@ export type MessageHandler = (packet: PublishPacket) => MaybePromise<void>;
 export class LocalSubscriber implements Subscriber {
   readonly clientId = undefined;
   readonly readiness: Readiness = Readiness.Ready;
+  readonly needsRoute = true;
   readonly #handler: MessageHandler;
   readonly #logger: Logger;
 

@@ -96,7 +96,8 @@ export class Message implements PublishFrame {
     bytes: Uint8Array,
     frameStart: number,
     mqtt5: boolean,
-    publisherId: string,
+    publisherId: string | undefined,
+    receivedAt?: number,
   ): Message {
     const aliased = header.properties?.topicAlias !== undefined;
     return new Message(
@@ -115,6 +116,7 @@ export class Message implements PublishFrame {
       mqtt5,
       !aliased,
       false,
+      receivedAt === undefined ? undefined : { receivedAt },
     );
   }
 

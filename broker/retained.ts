@@ -48,6 +48,17 @@ export class Retained {
     return forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(message.topic.name, packet));
   }
 
+  /** Keeps what another broker has made its topic's retained message, or removes that if it is empty. */
+  replace(message: Message): void {
+    if (message.payloadStart === message.bytes.length || message.expired) this.#forget(message.topic.name);
+    else this.#keep(message);
+  }
+
+  /** All of them, those below `$SYS` included; each is looked up when it is asked for. */
+  all(): IteratorObject<Message> {
+    return this.#tree.all().filter((message) => !message.expired);
+  }
+
   /** Takes over a message that was stored before the process started, unless its topic has a newer one. */
   restore(message: Message): void {
     if (!message.expired && this.#tree.get(message.topic.name) === undefined) this.#keep(message);

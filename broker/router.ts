@@ -1,5 +1,5 @@
 import type { BrokerContext } from "./broker_context.ts";
-import type { HookWith } from "./hooks.ts";
+import type { Forwarded, HookWith } from "./hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
 import type { RetainedMatch } from "./retained.ts";
@@ -54,6 +54,40 @@ export class Router {
     }
     inOneGo?.();
     return matched;
+  }
+
+  /** Delivers a message from another broker to those subscribers here that it is for. */
+  routeForwarded(message: Message, { toAll, groups, sessions }: Forwarded): MaybePromise<void> {
+    const targets: MaybePromise<Target | undefined>[] = [];
+    if (toAll) {
+      for (const delivery of this.#matches(message.topic).deliveries) {
+        const terms = delivery.subscriber.needsRoute ? termsFor(delivery, message) : undefined;
+        if (terms !== undefined) targets.push(this.#admit(message, terms));
+      }
+    }
+    for (const filter of groups) {
+      const group = this.#context.subscriptions.group(filter);
+      if (group === undefined) continue;
+      // The member that the other broker has thought of may be gone; then any other one gets it, wherever that is.
+      const member = chooseMember(group, message, ({ needsRoute }) => needsRoute) ?? chooseMember(group, message);
+      if (member !== undefined) targets.push(this.#admit(message, member, group));
+    }
+    for (const { clientId, ...terms } of sessions) {
+      const subscriber = this.#context.sessions.get(clientId);
+      if (subscriber === undefined) continue;
+      const delivery: Delivery = { subscriber, qos: 0, retainAsPublished: terms.retain, noLocal: false, ...terms };
+      targets.push(this.#admit(message, delivery));
+    }
+    const delivered = targets.map((target) => then(target, deliverTo)).filter(isPromise);
+    return then(
+      delivered.length > 0 ? Promise.all(delivered) : undefined,
+      () => message.finishPublishing(),
+    );
+  }
+
+  /** The message as the hooks let this session have it, if they do. */
+  admit(message: Message, session: Session): MaybePromise<Message | undefined> {
+    return this.#filtered ? this.#filter(message, session) : message;
   }
 
   /** Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it. */
@@ -150,7 +184,7 @@ export class Router {
     group: SharedGroup,
     passedOver?: Set<Subscriber>,
   ): MaybePromise<Target | undefined> {
-    const member = chooseMember(group, message, passedOver);
+    const member = chooseMember(group, message, passedOver && ((member) => !passedOver.has(member)));
     return member && this.#admit(message, member, group, passedOver);
   }
 
@@ -227,9 +261,13 @@ export class Router {
   }
 }
 
-function chooseMember(group: SharedGroup, message: Message, passedOver?: Set<Subscriber>): Delivery | undefined {
+function chooseMember(
+  group: SharedGroup,
+  message: Message,
+  mayBeChosen?: (member: Subscriber) => boolean,
+): Delivery | undefined {
   // Nothing at QoS 0 waits for a client that is not there.
-  return group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy, passedOver);
+  return group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy, mayBeChosen);
 }
 
 function deliverTo(target: Target | undefined): void {

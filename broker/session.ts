@@ -68,6 +68,8 @@ export class Session implements Subscriber {
   #backlog: Backlog | undefined = undefined;
   #lastPacketId = 0;
   #isStored = false;
+  /** Settles when the messages have been delivered that have come from the queue and that hooks are asked about. */
+  #arriving: Promise<void> | undefined;
   /** QoS 2 messages that are sent when they are stored. */
   #storing: Fifo<{ readonly outgoing: OutgoingMessage; isSettled: boolean }> | undefined;
 
@@ -80,6 +82,23 @@ export class Session implements Subscriber {
   /** Whether the session is to survive the process. */
   get durable(): boolean {
     return this.expiryInterval > 0 && this.#context.storage.enabled;
+  }
+
+  /** Whether its QoS 1 and 2 messages come from a queue elsewhere. */
+  get isQueueing(): boolean {
+    return this.durable && this.#context.storage.queues;
+  }
+
+  get needsRoute(): boolean {
+    return !this.isQueueing;
+  }
+
+  /** Sets how long it outlives its connection, in seconds. */
+  expireAfter(seconds: number): void {
+    const { routes } = this.#context;
+    for (const subscription of this.#subscriptions.values()) routes.remove(subscription);
+    this.expiryInterval = seconds;
+    for (const subscription of this.#subscriptions.values()) routes.add(subscription);
   }
 
   /** Whether it has been stored, or is being. */
@@ -105,6 +124,12 @@ export class Session implements Subscriber {
     return this.#storeContents(stored);
   }
 
+  /** Has the session stored with all that it holds, whatever has been stored of it. */
+  storeAgain(): MaybePromise<void> {
+    this.#isStored = false;
+    return this.store();
+  }
+
   /** Has all stored that the session held before there was a hook to store it. */
   #storeContents(sessionStored: MaybePromise<void>): MaybePromise<void> {
     const outgoing = [...this.#inflight.values(), ...this.#backlog?.queue ?? []];
@@ -120,7 +145,6 @@ export class Session implements Subscriber {
 
   /** Takes over what was stored of the session before the process started. */
   restore(stored: RestoredSession, messageOf: (stored: StoredMessage) => Message): void {
-    const { subscriptions } = this.#context;
     this.expiryInterval = stored.expiryInterval;
     this.will = stored.will;
     this.disconnectedAt = stored.disconnectedAt;
@@ -128,19 +152,22 @@ export class Session implements Subscriber {
     this.#isStored = true;
     for (const subscription of stored.subscriptions) this.subscribe({ ...subscription, subscriber: this });
     for (const packetId of stored.received) this.received.set(packetId, ReasonCode.Success);
-    for (const { id, message, qos, retain, identifiers, shareFilter, packetId, released } of stored.outgoing) {
-      this.#context.storage.skipOutgoingIds(id);
-      const group = shareFilter === undefined ? undefined : subscriptions.group(shareFilter);
-      const common = { message: messageOf(message), qos, retain, identifiers, group, packetId, released };
-      const outgoing: OutgoingMessage = { ...common, id, storing: false };
-      if (packetId === 0) {
+    for (const each of stored.outgoing) {
+      this.#context.storage.skipOutgoingIds(each.id);
+      const outgoing = this.#restoredOutgoing(each, messageOf(each.message));
+      if (outgoing.packetId === 0) {
         (this.#backlog ??= new Backlog()).enqueue(outgoing);
       } else {
         this.#addInflight(outgoing);
         // An identifier that has just come free may still mean something to the client.
-        this.#lastPacketId = packetId;
+        this.#lastPacketId = outgoing.packetId;
       }
     }
+  }
+
+  #restoredOutgoing({ shareFilter, ...stored }: StoredOutgoing, message: Message): OutgoingMessage {
+    const group = shareFilter === undefined ? undefined : this.#context.subscriptions.group(shareFilter);
+    return { ...stored, message, group, storing: false };
   }
 
   /** By their topic filters. */
@@ -178,15 +205,22 @@ export class Session implements Subscriber {
 
   /** Adds a subscription in place of one with the same filter [MQTT-3.8.4-3]. Returns whether there was none. */
   subscribe(subscription: Subscription): boolean {
+    const { routes, subscriptions } = this.#context;
     if (this.#subscriptions === nothingSubscribed) this.#subscriptions = new Map();
+    const replaced = this.#subscriptions.get(subscription.topicFilter);
     (this.#subscriptions as Map<string, Subscription>).set(subscription.topicFilter, subscription);
-    return this.#context.subscriptions.add(subscription);
+    routes.add(subscription);
+    if (replaced !== undefined) routes.remove(replaced);
+    return subscriptions.add(subscription);
   }
 
   /** Returns whether there was a subscription with this filter. */
   unsubscribe(topicFilter: string): boolean {
-    if (!this.#subscriptions.has(topicFilter)) return false;
+    const subscription = this.#subscriptions.get(topicFilter);
+    if (subscription === undefined) return false;
     (this.#subscriptions as Map<string, Subscription>).delete(topicFilter);
+    this.#context.routes.remove(subscription);
+    this.#backlog?.retained.retain((replay) => replay.subscription.topicFilter !== topicFilter);
     return this.#context.subscriptions.remove(this, topicFilter);
   }
 
@@ -235,18 +269,57 @@ export class Session implements Subscriber {
       client.publish(message, 0, retain, false, 0, delivery.identifiers);
       return;
     }
+    if (this.isQueueing) {
+      return message.waitFor(this.#context.storage.queueOutgoing(this.clientId, {
+        message: message.toStored(this.#context.slab),
+        qos,
+        retain,
+        identifiers: delivery.identifiers,
+        shareFilter: group?.topicFilter,
+        publisherId: message.publisherId,
+        isAdmitted: true,
+        isPublished: message.published,
+      }));
+    }
     const outgoing = this.#outgoing(message, qos, retain, delivery, group);
-    const atOnce = client !== undefined && this.#backlog === undefined && this.#mayPublish(client);
-    const stored = atOnce ? this.#publish(client, outgoing) : this.#enqueue(outgoing);
-    message.waitFor(stored);
+    message.waitFor(this.#mayPublishAtOnce(client) ? this.#publish(client, outgoing) : this.#enqueue(outgoing));
+  }
+
+  /** A message has come from the queue, behind all that came before it. */
+  arrive(stored: StoredOutgoing, message: Message, isAdmitted: boolean): void {
+    const outgoing = this.#restoredOutgoing(stored, message);
+    const admitted = isAdmitted ? message : this.#context.router.admit(message, this);
+    const arrived = then(this.#arriving, () => then(admitted, (admitted) => this.#take(outgoing, admitted)));
+    if (!isPromise(arrived)) return;
+    this.#arriving = arrived;
+    arrived.finally(() => {
+      if (this.#arriving === arrived) this.#arriving = undefined;
+    });
+  }
+
+  #take(outgoing: OutgoingMessage, admitted: Message | undefined): void {
+    const { client, owner } = this;
+    // It is in the queue still, and comes again.
+    if (owner === undefined) return;
+    if (admitted === undefined) {
+      this.#removeOutgoing(outgoing);
+      if (!this.#passOn(outgoing, Readiness.Offline)) this.#drop(outgoing.message, "not-authorized");
+      return;
+    }
+    const admittedOutgoing = { ...outgoing, message: admitted };
+    const { storage } = this.#context;
+    if (this.#mayPublishAtOnce(client)) storage.inBackground(this.#publish(client, admittedOutgoing));
+    else if (this.#makeRoom(admittedOutgoing)) this.#backlog!.enqueue(admittedOutgoing);
+    else this.#removeOutgoing(admittedOutgoing);
   }
 
   /** Has retained messages sent by the next `drain`, or whenever the client can take them. */
   deliverRetained(subscription: Subscription, matches: Iterable<RetainedMatch>): void {
+    const { topicFilter } = subscription;
     const { retained } = this.#backlog ??= new Backlog();
     // What an earlier SUBSCRIBE with the same filter still had to bring, this one brings as well.
-    retained.retain((replay) => replay.subscription.topicFilter !== subscription.topicFilter);
-    retained.push({ subscription, outgoing: this.#outgoingRetained(subscription, matches) });
+    retained.retain((replay) => replay.subscription.topicFilter !== topicFilter);
+    retained.push({ subscription, outgoing: this.#outgoingRetained(topicFilter, matches) });
   }
 
   /** Sends as much of what waits as the client can take. */
@@ -262,7 +335,7 @@ export class Session implements Subscriber {
       }
       if (next.packetId !== 0) this.#resend(client, next);
       else if (next.message.expired) this.#expire(next);
-      else if (next.qos > 0) this.#publish(client, next);
+      else if (next.qos > 0) this.#context.storage.inBackground(this.#publish(client, next));
       else client.publish(next.message, 0, next.retain, false, 0, next.identifiers);
     }
   }
@@ -277,6 +350,9 @@ export class Session implements Subscriber {
       for (const outgoing of this.#inflight.values()) unsent.push(outgoing);
     }
     this.drain();
+    // Only PUBLISHes wait until the client can take more [MQTT-3.3.4-10].
+    const released = this.#backlog?.unsent.retain((outgoing) => !outgoing.released) ?? [];
+    for (const outgoing of released) this.#resend(client, outgoing);
   }
 
   /** The topics of everything that is still to be sent, for the first time or again. */
@@ -309,6 +385,11 @@ export class Session implements Subscriber {
     this.#backlog?.unsent.clear();
     this.#backlog?.retained.retain(({ subscription }) => subscription.qos > 0);
     this.#passOnShared();
+    if (this.isQueueing) {
+      // All of it is in the queue, from where it comes back with the client.
+      this.#inflight = nothingInflight;
+      this.#backlog = undefined;
+    }
     if (this.#backlog?.empty) this.#backlog = undefined;
   }
 
@@ -332,8 +413,7 @@ export class Session implements Subscriber {
    * nothing is stored of it any more.
    */
   end(): MaybePromise<void> {
-    for (const topicFilter of this.#subscriptions.keys()) this.#context.subscriptions.remove(this, topicFilter);
-    this.#subscriptions = nothingSubscribed;
+    this.unsubscribeAll();
     for (const outgoing of this.#inflight.values()) {
       // A QoS 2 message that may have arrived is never given to another client [MQTT-4.8.2-5].
       const passedOn = outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Offline);
@@ -347,6 +427,20 @@ export class Session implements Subscriber {
     this.#inflight = nothingInflight;
     this.#backlog = undefined;
     if (this.#isStored) return this.#unstore();
+  }
+
+  /** Takes all of its subscriptions out of the tree. */
+  unsubscribeAll(): void {
+    const { routes, subscriptions } = this.#context;
+    for (const subscription of this.#subscriptions.values()) {
+      routes.remove(subscription);
+      subscriptions.remove(this, subscription.topicFilter);
+    }
+    this.#subscriptions = nothingSubscribed;
+  }
+
+  #mayPublishAtOnce(client: Client | undefined): client is Client {
+    return client !== undefined && this.#backlog === undefined && this.#mayPublish(client);
   }
 
   #mayPublish(client: Client): boolean {
@@ -431,9 +525,11 @@ export class Session implements Subscriber {
   }
 
   /** Ends when the subscription does. */
-  *#outgoingRetained(subscription: Subscription, matches: Iterable<RetainedMatch>): Generator<OutgoingMessage> {
+  *#outgoingRetained(topicFilter: string, matches: Iterable<RetainedMatch>): Generator<OutgoingMessage> {
     for (const { message, current } of matches) {
-      if (this.#subscriptions.get(subscription.topicFilter) !== subscription) return;
+      // Another subscription may have taken its place meanwhile: nothing is lost by that [MQTT-3.8.4-4].
+      const subscription = this.#subscriptions.get(topicFilter);
+      if (subscription === undefined) return;
       const qos = message.qos < subscription.qos ? message.qos : subscription.qos;
       if (current()) yield this.#outgoing(message, qos, true, subscription);
     }
@@ -482,10 +578,19 @@ export class Session implements Subscriber {
 
   /** Has a message wait, or drops one by the queue's policy. Settles when it is stored, if it is to be. */
   #enqueue(outgoing: OutgoingMessage): MaybePromise<void> {
-    const { limits, options: { queuePolicy } } = this.#context;
+    if (!this.#makeRoom(outgoing)) return;
     const { message } = outgoing;
-    const backlog = this.#backlog ??= new Backlog();
     message.own(this.#context.slab);
+    this.#backlog!.enqueue(outgoing);
+    const stored = this.#storeOutgoing(outgoing);
+    if (isPromise(stored) && !message.published) stored.catch(() => this.#discard(outgoing));
+    return stored;
+  }
+
+  /** Whether a message fits into the queue, from which others are dropped for it if that is the policy; it is dropped if not. */
+  #makeRoom({ message }: OutgoingMessage): boolean {
+    const { limits, options: { queuePolicy } } = this.#context;
+    const backlog = this.#backlog ??= new Backlog();
     const isFull = () =>
       backlog.queue.length >= limits.queueMessages || backlog.queueBytes + message.size > limits.queueBytes;
     if (isFull()) {
@@ -501,14 +606,10 @@ export class Session implements Subscriber {
         this.#drop(oldest.message, "queue-full");
       }
     }
-    if (!isFull()) {
-      backlog.enqueue(outgoing);
-      const stored = this.#storeOutgoing(outgoing);
-      if (isPromise(stored) && !message.published) stored.catch(() => this.#discard(outgoing));
-      return stored;
-    }
+    if (!isFull()) return true;
     this.#drop(message, "queue-full");
     if (queuePolicy === "disconnect") this.client?.disconnect(ReasonCode.QuotaExceeded, "too many messages wait");
+    return false;
   }
 
   /** Gives what a shared subscription sent here to members who are still connected (MQTT 5.0 section 4.8.2). */
@@ -523,7 +624,7 @@ export class Session implements Subscriber {
   /** Gives a message to another member of its group that is at least as ready as `least`. */
   #passOn(outgoing: OutgoingMessage, least: Readiness): boolean {
     const { group, message } = outgoing;
-    const member = group?.choose(least, new Set([this]));
+    const member = group?.choose(least, (member) => member !== this);
     if (group === undefined || member === undefined) return false;
     this.#context.router.deliver(message, member, group);
     return true;

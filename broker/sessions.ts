@@ -1,9 +1,9 @@
 import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import type { Client } from "./client.ts";
-import type { RestoredSession, StoredMessage } from "./hooks.ts";
-import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
-import type { Message } from "./message.ts";
+import type { RestoredSession, SessionClaim, StoredMessage } from "./hooks.ts";
+import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
+import { Message } from "./message.ts";
 import { NEVER_EXPIRES, Session } from "./session.ts";
 import { publishWill } from "./will.ts";
 
@@ -21,6 +21,8 @@ export class Sessions {
   #restored: Session[] = [];
   /** By client id, the sessions that have ended and are still being forgotten by what stores them. */
   readonly #ending = new Map<string, Promise<void>>();
+  /** By client id, the last of those connections whose claim for their session is under way. */
+  readonly #claiming = new Map<string, Promise<void>>();
 
   constructor(context: BrokerContext) {
     this.#context = context;
@@ -56,16 +58,64 @@ export class Sessions {
   }
 
   /**
+   * Makes a connecting client's session this broker's, if hooks know of others that may have it, and then calls `enter`.
+   * Of several connections with one client id each waits until the one before has entered.
+   */
+  claim(client: Client, claim: SessionClaim, enter: () => MaybePromise<void>): MaybePromise<void> {
+    if (this.#context.hooks.on.claimSession.length === 0) return enter();
+    const { clientId } = client.info;
+    const before = this.#claiming.get(clientId);
+    const claimed = (before ?? Promise.resolve()).then(() => this.#claim(client, claim));
+    let entered: MaybePromise<void>;
+    const settled = claimed.then(() => {
+      // Not waited for: the next one may take over while this one is being stored.
+      if (client.state === "closed") this.#returnClaimed(clientId);
+      else entered = recover(enter, (error) => Promise.reject(error));
+    });
+    const turn = settled.catch(() => {}).finally(() => {
+      if (this.#claiming.get(clientId) === turn) this.#claiming.delete(clientId);
+    });
+    this.#claiming.set(clientId, turn);
+    return settled.then(() => entered);
+  }
+
+  async #claim(client: Client, claim: SessionClaim): Promise<void> {
+    const { info } = client;
+    this.#takeOver(info.clientId);
+    await forEachInTurn(this.#context.hooks.on.claimSession, async (hook) => {
+      const stored = await hook.claimSession(info, claim);
+      if (stored === undefined) return;
+      const known = this.#sessions.get(stored.clientId);
+      if (known !== undefined) this.drop(known);
+      this.#restore(stored, this.#messageOf);
+    });
+  }
+
+  /** The connection that has claimed a session ended meanwhile: the session goes on waiting, or ends. */
+  #returnClaimed(clientId: string): void {
+    const session = this.#sessions.get(clientId);
+    if (session === undefined) return this.#tellEnded(clientId);
+    session.disconnectedAt = Date.now();
+    this.#store(session);
+    this.#await(session);
+  }
+
+  /** Closes the connection that a session has [MQTT-3.1.4-3]. */
+  #takeOver(clientId: string): void {
+    this.#sessions.get(clientId)?.owner?.disconnect(
+      ReasonCode.SessionTakenOver,
+      "another connection uses this client id",
+    );
+  }
+
+  /**
    * The session that a connecting client goes on with: its own, unless it wants a new one. A connection that has it is
    * closed [MQTT-3.1.4-3]. When `ready` has settled, nothing is stored any more of a session before it.
    */
   open(client: Client): { session: Session; present: boolean; ready: MaybePromise<void> } {
     const { info } = client;
     const { clientId, cleanStart } = info;
-    this.#sessions.get(clientId)?.owner?.disconnect(
-      ReasonCode.SessionTakenOver,
-      "another connection uses this client id",
-    );
+    this.#takeOver(clientId);
     const existing = this.#sessions.get(clientId);
     // Whoever still owns it had not been answered: there is no will to publish.
     if (existing?.owner !== undefined) existing.will = undefined;
@@ -89,6 +139,8 @@ export class Sessions {
   /** The session's connection has ended. Its will, if it still has one, is published when its delay is over. */
   release(session: Session): void {
     session.suspend();
+    // It is another broker's now.
+    if (this.#sessions.get(session.clientId) !== session) return;
     if (this.#context.closing) return this.#store(session);
     if (session.expiryInterval === 0 || !session.established) return this.end(session);
     if (willDelay(session) > 0) this.#store(session);
@@ -98,8 +150,29 @@ export class Sessions {
 
   /** Takes a session over that was stored before the process started. What it waits for begins with `awaitRestored`. */
   restore(stored: RestoredSession, messageOf: (stored: StoredMessage) => Message): void {
+    if (!this.#sessions.has(stored.clientId)) this.#restored.push(this.#restore(stored, messageOf));
+  }
+
+  /** Takes a session over that was another broker's and has no connection. */
+  adopt(stored: RestoredSession): void {
+    if (this.#sessions.has(stored.clientId)) return;
+    this.#goOn(this.#restore(stored, this.#messageOf));
+  }
+
+  /** Forgets a session that is another broker's now. */
+  drop(session: Session): void {
+    const { timers } = this.#context;
+    this.#sessions.delete(session.clientId);
+    timers.cancel(session.expiryTimer);
+    timers.cancel(session.willTimer);
+    session.unsubscribeAll();
+  }
+
+  readonly #messageOf = (stored: StoredMessage): Message =>
+    Message.restored(this.#context.topics.named(stored.packet.topic), stored);
+
+  #restore(stored: RestoredSession, messageOf: (stored: StoredMessage) => Message): Session {
     const { clientId, protocolLevel, username } = stored;
-    if (this.#sessions.has(clientId)) return;
     const session = new Session({
       clientId,
       protocolLevel,
@@ -112,7 +185,7 @@ export class Sessions {
     }, this.#context);
     this.#sessions.set(clientId, session);
     session.restore(stored, messageOf);
-    this.#restored.push(session);
+    return session;
   }
 
   /**
@@ -124,18 +197,27 @@ export class Sessions {
     this.#restored = [];
     for (const session of restored) {
       // Its client may be back already.
-      if (session.owner !== undefined) continue;
-      if (session.disconnectedAt === undefined) {
-        session.disconnectedAt = Date.now();
-        this.#store(session);
-      }
-      this.#await(session);
+      if (session.owner === undefined) this.#goOn(session);
     }
+  }
+
+  /** A session has been restored that has no connection: waits for its client from now on. */
+  #goOn(session: Session): void {
+    if (session.disconnectedAt === undefined) {
+      session.disconnectedAt = Date.now();
+      this.#store(session);
+    }
+    this.#await(session);
   }
 
   /** Has those sessions stored that there were before there was a hook that stores them. */
   storeAll(): void {
     for (const session of this.#sessions.values()) if (!session.isStored) this.#store(session);
+  }
+
+  /** Has all durable sessions stored with all that they hold. */
+  storeAllAgain(): void {
+    for (const session of this.#sessions.values()) this.#context.storage.inBackground(session.storeAgain());
   }
 
   /** Waits for the client of a session without a connection, as long as the session lasts. */
@@ -168,15 +250,19 @@ export class Sessions {
 
   /** The session is over: its subscriptions are gone, and its will is published now at the latest. */
   end(session: Session): void {
-    const { timers, hooks } = this.#context;
+    const { timers } = this.#context;
     if (this.#sessions.get(session.clientId) !== session) return;
     this.#sessions.delete(session.clientId);
     timers.cancel(session.expiryTimer);
     timers.cancel(session.willTimer);
     this.#forget(session.clientId, session.end());
     this.#context.storage.inBackground(publishWill(session, this.#context));
-    for (const hook of hooks.on.onSessionEnded) {
-      this.#context.observe(hook.id, "onSessionEnded", () => hook.onSessionEnded(session.clientId));
+    this.#tellEnded(session.clientId);
+  }
+
+  #tellEnded(clientId: string): void {
+    for (const hook of this.#context.hooks.on.onSessionEnded) {
+      this.#context.observe(hook.id, "onSessionEnded", () => hook.onSessionEnded(clientId));
     }
   }
 

@@ -1,6 +1,6 @@
-import type { Hook, HookChain, StoredOutgoing, StoredSession, StoredSubscription } from "./hooks.ts";
+import type { Hook, HookChain, QueuedMessage, StoredOutgoing, StoredSession, StoredSubscription } from "./hooks.ts";
 import type { Logger } from "./logger.ts";
-import { isPromise, type MaybePromise } from "./maybe_promise.ts";
+import { isPromise, type MaybePromise, recover } from "./maybe_promise.ts";
 
 /** The events of a hook that stores sessions. */
 type StorageEvent =
@@ -27,6 +27,11 @@ export class Storage {
   /** Whether there is a hook that stores sessions. */
   get enabled(): boolean {
     return this.#hooks.on.storeOutgoing.length > 0;
+  }
+
+  /** Whether the hook that stores sessions keeps their queues as well, from which messages come back one by one. */
+  get queues(): boolean {
+    return this.#hooks.on.queueOutgoing.length > 0;
   }
 
   /** A number for a message that is to be stored; larger ones are later. */
@@ -57,6 +62,14 @@ export class Storage {
 
   storeOutgoing(clientId: string, outgoing: StoredOutgoing): MaybePromise<void> {
     return this.#all("storeOutgoing", (hook) => hook.storeOutgoing!(clientId, outgoing));
+  }
+
+  /** Puts a message into a session's queue. Only one hook has queues. */
+  queueOutgoing(clientId: string, queued: QueuedMessage): MaybePromise<void> {
+    return recover(
+      () => this.#hooks.on.queueOutgoing[0].queueOutgoing(clientId, queued),
+      (error) => Promise.reject(error),
+    );
   }
 
   removeOutgoing(clientId: string, outgoing: StoredOutgoing): MaybePromise<void> {

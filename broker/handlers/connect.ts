@@ -33,17 +33,32 @@ export function handleConnect(client: Client, packet: ConnectPacket): MaybePromi
 
 /** The client is who it should be: gives it its session and tells it so. */
 export function admit(client: Client, packet: ConnectPacket, authenticated?: AuthStep): MaybePromise<void> {
+  const { sessions, options } = client.context;
+  const expiry = Math.min(sessionExpiry(packet), options.maximumSessionExpiry);
+  return sessions.claim(
+    client,
+    { isDurable: expiry > 0, will: packet.will },
+    () => enter(client, packet, expiry, authenticated),
+  );
+}
+
+/** The client's session, if it has one, is here. */
+function enter(
+  client: Client,
+  packet: ConnectPacket,
+  expiry: number,
+  authenticated: AuthStep | undefined,
+): MaybePromise<void> {
   const { context, level } = client;
   const { limits, sessions } = context;
-  const requestedExpiry = sessionExpiry(packet);
   const { session, present, ready } = sessions.open(client);
-  session.expiryInterval = Math.min(requestedExpiry, context.options.maximumSessionExpiry);
+  session.expireAfter(expiry);
   client.session = session;
   client.sendQuota = Math.min(packet.properties?.receiveMaximum ?? 0xffff, limits.inflight);
   client.topicAliasMaximum = Math.min(packet.properties?.topicAliasMaximum ?? 0, limits.topicAliasMaximum);
   client.wantsProblemInformation = packet.properties?.requestProblemInformation ?? true;
   client.authenticationMethod = packet.properties?.authenticationMethod;
-  const properties = level === 5 ? connackProperties(client, packet, requestedExpiry, authenticated) : undefined;
+  const properties = level === 5 ? connackProperties(client, packet, authenticated) : undefined;
   session.will = packet.will;
   return recover(
     () => then(session.store(), () => then(ready, () => welcome(client, present, properties))),
@@ -174,7 +189,6 @@ function sessionExpiry({ protocolLevel, cleanStart, properties }: ConnectPacket)
 function connackProperties(
   client: Client,
   packet: ConnectPacket,
-  requestedExpiry: number,
   authenticated: AuthStep | undefined,
 ): ConnackProperties {
   const { info, session, context: { options, limits } } = client;
@@ -183,7 +197,7 @@ function connackProperties(
     maximumPacketSize: limits.packetSize,
   };
   if (limits.topicAliasMaximum > 0) properties.topicAliasMaximum = limits.topicAliasMaximum;
-  if (session.expiryInterval !== requestedExpiry) properties.sessionExpiryInterval = session.expiryInterval;
+  if (session.expiryInterval !== sessionExpiry(packet)) properties.sessionExpiryInterval = session.expiryInterval;
   if (options.maximumQos < 2) properties.maximumQos = options.maximumQos as 0 | 1;
   if (!options.retainAvailable) properties.retainAvailable = false;
   if (!options.wildcardSubscriptionAvailable) properties.wildcardSubscriptionAvailable = false;

@@ -12,7 +12,7 @@ export function handleDisconnect(client: Client, packet: DisconnectPacket): void
     if (expiry > 0 && session.expiryInterval === 0) {
       throw protocolError("DISCONNECT makes a session last that was to end with its connection");
     }
-    session.expiryInterval = Math.min(expiry, context.options.maximumSessionExpiry);
+    session.expireAfter(Math.min(expiry, context.options.maximumSessionExpiry));
   }
   // [MQTT-3.14.4-3]
   if (packet.reasonCode === ReasonCode.NormalDisconnection) session.will = undefined;

@@ -98,7 +98,8 @@ function subscribe(client: Client, packet: SubscribePacket, { granted, refusal }
     subscribed.push({ subscription, wantsRetained: retainHandling === 0 || (retainHandling === 1 && isNew) });
     return subscription.qos;
   });
-  return then(session.storeSubscriptions(subscribed.map(({ subscription }) => subscription)), () => {
+  const stored = session.storeSubscriptions(subscribed.map(({ subscription }) => subscription));
+  return then(then(stored, () => context.routesKnown()), () => {
     if (client.state !== "connected") return;
     client.send({
       type: "suback",

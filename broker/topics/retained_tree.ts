@@ -68,6 +68,11 @@ export class RetainedTree {
   match(topicFilter: string): Generator<Message> {
     return collect(this.#root, topicFilter.split("/"), 0, this.#stored);
   }
+
+  /** All retained messages, also those whose topics begin with "$"; those that have been stored since the call are left out. */
+  all(): Generator<Message> {
+    return collectAll(this.#root, false, this.#stored);
+  }
 }
 
 function* collect(node: Node, levels: string[], depth: number, before: number): Generator<Message> {

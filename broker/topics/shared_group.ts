@@ -48,15 +48,15 @@ export class SharedGroup {
     return true;
   }
 
-  /** Whose turn it is; `undefined` if no member that is not in `except` is at least as ready as `least`. */
-  choose(least: Readiness, except?: ReadonlySet<Subscriber>): Subscription | undefined {
+  /** Whose turn it is; `undefined` if no member that may be chosen is at least as ready as `least`. */
+  choose(least: Readiness, mayBeChosen?: (member: Subscriber) => boolean): Subscription | undefined {
     let best: Subscription | undefined;
     let bestReadiness = least - 1;
     let bestIndex = 0;
     for (let step = 0; step < this.#members.length; step++) {
       const index = (this.#next + step) % this.#members.length;
       const member = this.#members[index];
-      if (except?.has(member.subscriber)) continue;
+      if (mayBeChosen?.(member.subscriber) === false) continue;
       const ready = member.subscriber.readiness;
       // Nothing at QoS 0 waits for a client that is not there.
       if (ready <= bestReadiness || (ready === Readiness.Offline && member.qos === 0)) continue;
@@ -67,6 +67,10 @@ export class SharedGroup {
     }
     if (best !== undefined) this.#next = bestIndex + 1;
     return best;
+  }
+
+  [Symbol.iterator](): Iterator<Subscription> {
+    return this.#members.values();
   }
 
   #indexOf(subscriber: Subscriber): number {

@@ -9,6 +9,8 @@ export interface Subscriber {
   readonly clientId: string | undefined;
   /** How well it can take a message right now. */
   readonly readiness: Readiness;
+  /** Whether other brokers forward messages for it: it is here, and messages do not come to it through a queue of its own. */
+  readonly needsRoute: boolean;
   /** Takes a message that one of its subscriptions matched. `group` is set if it was chosen among a group's members. */
   deliver(message: Message, delivery: Delivery, group?: SharedGroup): void;
 }
@@ -119,6 +121,16 @@ export class SubscriptionTree {
     let node: Node | undefined = this.#root;
     for (const level of topicFilter.split("/")) node = node?.children.get(level);
     return shareName === undefined ? undefined : node?.groups.get(shareName);
+  }
+
+  /** All subscriptions. */
+  *[Symbol.iterator](): Generator<Subscription> {
+    const nodes = [this.#root];
+    for (let node = nodes.pop(); node !== undefined; node = nodes.pop()) {
+      yield* node.subscriptions.values();
+      for (const group of node.groups.values()) yield* group;
+      for (const child of node.children.values()) nodes.push(child);
+    }
   }
 
   /** Who gets a message on this topic. */

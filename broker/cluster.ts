@@ -1,0 +1,118 @@
+import { Framer } from "../codec/framer.ts";
+import { readPublishHeader } from "../codec/publish.ts";
+import { ReasonCode } from "../codec/reason_code.ts";
+import type { BrokerContext } from "./broker_context.ts";
+import type {
+  ClusterContext,
+  Forwarded,
+  RemoteSubscriber,
+  RestoredSession,
+  StoredMessage,
+  StoredOutgoing,
+  StoredSubscription,
+} from "./hooks.ts";
+import type { PublishPacket } from "../codec/publish.ts";
+import type { MaybePromise } from "./maybe_promise.ts";
+import { Message } from "./message.ts";
+import { RemoteReceiver } from "./remote_receiver.ts";
+
+/** Our side of what makes several brokers one: the door for the hook that knows the others. */
+export class Cluster implements ClusterContext {
+  readonly #context: BrokerContext;
+  readonly #receivers = new Map<RemoteSubscriber, { receiver: RemoteReceiver; topicFilters: Set<string> }>();
+  readonly #framer = new Framer();
+  #subscriptions = 0;
+  #sharedSubscriptions = 0;
+
+  constructor(context: BrokerContext) {
+    this.#context = context;
+  }
+
+  /** How many subscriptions in our tree are those of others. */
+  get subscriptions(): number {
+    return this.#subscriptions;
+  }
+
+  /** How many of them are shared. */
+  get sharedSubscriptions(): number {
+    return this.#sharedSubscriptions;
+  }
+
+  addSubscription(subscriber: RemoteSubscriber, { topicFilter, identifiers, ...terms }: StoredSubscription): void {
+    let known = this.#receivers.get(subscriber);
+    if (known === undefined) {
+      known = { receiver: new RemoteReceiver(subscriber, this.#context.slab), topicFilters: new Set() };
+      this.#receivers.set(subscriber, known);
+    }
+    const { receiver, topicFilters } = known;
+    topicFilters.add(topicFilter);
+    if (this.#context.subscriptions.add({ ...terms, subscriber: receiver, topicFilter, identifiers })) {
+      this.#count(topicFilter, 1);
+    }
+  }
+
+  removeSubscription(subscriber: RemoteSubscriber, topicFilter: string): void {
+    const known = this.#receivers.get(subscriber);
+    if (known === undefined || !known.topicFilters.delete(topicFilter)) return;
+    if (known.topicFilters.size === 0) this.#receivers.delete(subscriber);
+    this.#context.subscriptions.remove(known.receiver, topicFilter);
+    this.#count(topicFilter, -1);
+  }
+
+  deliverForwarded(publish: Uint8Array, forwarded: Forwarded): MaybePromise<void> {
+    const { publishHeader, topics, router } = this.#context;
+    const framer = this.#framer;
+    framer.push(publish);
+    framer.next();
+    readPublishHeader(publishHeader, framer.bytes, framer.start, framer.bodyStart, framer.end, 5);
+    const topic = topics.find(framer.bytes, publishHeader.topicStart, publishHeader.topicEnd);
+    const { publisherId, sentAt } = forwarded;
+    const message = Message.received(topic, publishHeader, publish, framer.start, true, publisherId, sentAt);
+    return router.routeForwarded(message, forwarded);
+  }
+
+  deliverQueued(clientId: string, outgoing: StoredOutgoing, isAdmitted: boolean): void {
+    const session = this.#context.sessions.get(clientId);
+    if (session?.owner === undefined) return;
+    const { message } = outgoing;
+    session.arrive(outgoing, Message.restored(this.#context.topics.named(message.packet.topic), message), isAdmitted);
+  }
+
+  nextOutgoingId(): number {
+    return this.#context.storage.nextOutgoingId();
+  }
+
+  adoptSession(session: RestoredSession): void {
+    this.#context.sessions.adopt(session);
+  }
+
+  releaseSession(clientId: string): void {
+    const { sessions } = this.#context;
+    const session = sessions.get(clientId);
+    if (session === undefined) return;
+    sessions.drop(session);
+    session.owner?.disconnect(ReasonCode.SessionTakenOver, "the client has connected to another broker");
+  }
+
+  setRetained(packet: PublishPacket, receivedAt: number): void {
+    const { topics, retained } = this.#context;
+    const topic = topics.named(packet.topic);
+    retained.replace(Message.from(topic, { ...packet, retain: true }, undefined, { receivedAt }));
+  }
+
+  retained(): IteratorObject<StoredMessage> {
+    return this.#context.retained.all().map((message) => ({
+      packet: message.toPacket(message.qos, true),
+      receivedAt: message.receivedAt || Date.now(),
+    }));
+  }
+
+  storeSessionsAgain(): void {
+    this.#context.sessions.storeAllAgain();
+  }
+
+  #count(topicFilter: string, change: 1 | -1): void {
+    this.#subscriptions += change;
+    if (topicFilter.startsWith("$share/")) this.#sharedSubscriptions += change;
+  }
+}

@@ -1,0 +1,66 @@
+import type { RemoteMessage, RemoteSubscriber, StoredMessage } from "./hooks.ts";
+import { recover } from "./maybe_promise.ts";
+import type { Message } from "./message.ts";
+import type { Slab } from "./slab.ts";
+import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
+import type { Delivery, Subscriber } from "./topics/subscription_tree.ts";
+
+const PUBLISH = 0x30;
+
+/** Somebody at another broker as one of our subscribers. */
+export class RemoteReceiver implements Subscriber {
+  readonly clientId: string | undefined;
+  readonly needsRoute = false;
+  readonly #remote: RemoteSubscriber;
+  readonly #slab: Slab;
+
+  constructor(remote: RemoteSubscriber, slab: Slab) {
+    this.clientId = remote.clientId;
+    this.#remote = remote;
+    this.#slab = slab;
+  }
+
+  get readiness(): Readiness {
+    return this.#remote.isConnected ? Readiness.Ready : Readiness.Offline;
+  }
+
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup): void {
+    // They describe this broker, and every other one has its own.
+    if (message.topic.name.startsWith("$SYS/")) return;
+    const remoteMessage = new OutboundMessage(message, delivery, group, this.#slab);
+    message.waitFor(recover(() => this.#remote.deliver(remoteMessage), (error) => Promise.reject(error)));
+  }
+}
+
+/** A message as somebody at another broker gets it. */
+class OutboundMessage implements RemoteMessage {
+  readonly publish: Uint8Array;
+  readonly qos;
+  readonly retain: boolean;
+  readonly identifiers: readonly number[] | undefined;
+  readonly shareFilter: string | undefined;
+  readonly publisherId: string | undefined;
+  readonly isPublished: boolean;
+  readonly #message: Message;
+  readonly #slab: Slab;
+
+  constructor(message: Message, delivery: Delivery, group: SharedGroup | undefined, slab: Slab) {
+    this.qos = message.qos < delivery.qos ? message.qos : delivery.qos;
+    this.retain = message.retain && delivery.retainAsPublished;
+    this.identifiers = delivery.identifiers;
+    this.shareFilter = group?.topicFilter;
+    this.publisherId = message.publisherId;
+    this.isPublished = message.published;
+    this.#message = message;
+    this.#slab = slab;
+    const { bytes, packetIdOffset } = message.encoded(true, this.qos > 0, undefined, "name");
+    this.publish = bytes;
+    // Every receiver has the first byte and the packet identifier written anew: in these bytes they are nobody's.
+    bytes[0] = PUBLISH | (this.qos << 1) | (message.retain ? 1 : 0);
+    if (packetIdOffset !== -1) bytes[packetIdOffset + 1] = 1;
+  }
+
+  stored(): StoredMessage {
+    return this.#message.toStored(this.#slab);
+  }
+}
