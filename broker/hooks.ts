@@ -277,7 +277,7 @@ export interface HookHealth {
  *
  * Hooks run in the order in which they were added. A method that returns a promise is waited for; meanwhile nothing more
  * is read from that client, so its packets keep their order. An error in a deciding method (`onConnect`,
- * `onAuthenticate`, `onSubscribe`, `onPublish`, `onPublishReceived`) or in `storeRetained` refuses what the client asked
+ * `onAuthenticate`, `onSubscribe`, `canWrite`, `onPublish`, `onPublishReceived`) or in `storeRetained` refuses what the client asked
  * for, with the reason code of a `ReasonCodeError` or 0x80; an error anywhere else is logged and does not reach the
  * client.
  *
@@ -326,6 +326,8 @@ export interface Hook {
   onSubscribe?(client: ClientInfo, subscriptions: SubscriptionRequest[]): MaybePromise<SubscriptionRequest[]>;
   /** A client gives subscriptions up. */
   onUnsubscribe?(client: ClientInfo, topicFilters: string[]): MaybePromise<void>;
+  /** Decides whether a client may publish on a topic; asked for every message, before `onPublish`. */
+  canWrite?(client: ClientInfo, topic: string): MaybePromise<boolean>;
   /** Decides whether a client may publish a message: throw to refuse. */
   onPublish?(client: ClientInfo, packet: PublishPacket): MaybePromise<void>;
   /**
@@ -421,6 +423,7 @@ const events = [
   "onDisconnect",
   "onSubscribe",
   "onUnsubscribe",
+  "canWrite",
   "onPublish",
   "canRead",
   "onPublishReceived",

@@ -33,16 +33,10 @@ export class Router {
     const { deliveries, groups } = this.#matches(message.topic);
     const matched = deliveries.length + groups.length > 0;
     if (this.#filtered) {
-      const targets = this.#admitAll(message, deliveries, groups);
-      const isPending = targets.some(isPromise);
-      if (isPending && inOneGo === undefined) {
-        return Promise.all(targets.map((target) => then(target, deliverTo))).then(() => matched);
-      }
-      return then(isPending ? Promise.all(targets) : targets as (Target | undefined)[], (targets) => {
-        for (const target of targets) deliverTo(target);
-        inOneGo?.();
-        return matched;
-      });
+      const delivered = inOneGo === undefined
+        ? this.#deliverOneByOne(message, deliveries, groups)
+        : this.#deliverInOneGo(message, deliveries, groups, inOneGo);
+      return isPromise(delivered) ? delivered.then(() => matched) : matched;
     }
     for (let index = 0; index < deliveries.length; index++) {
       const delivery = termsFor(deliveries[index], message);
@@ -150,18 +144,50 @@ export class Router {
     return matches;
   }
 
-  #admitAll(
+  /** Nobody waits for what the hooks say about others. */
+  #deliverOneByOne(
     message: Message,
     deliveries: readonly Delivery[],
     groups: readonly SharedGroup[],
-  ): MaybePromise<Target | undefined>[] {
-    const targets: MaybePromise<Target | undefined>[] = [];
-    for (const delivery of deliveries) {
-      const terms = termsFor(delivery, message);
-      if (terms !== undefined) targets.push(this.#admit(message, terms));
+  ): MaybePromise<void> {
+    let pending: Promise<void>[] | undefined;
+    for (let index = 0; index < deliveries.length; index++) {
+      const delivery = termsFor(deliveries[index], message);
+      if (delivery === undefined) continue;
+      const { subscriber } = delivery;
+      const filtered = subscriber instanceof Session ? this.#filter(message, subscriber) : message;
+      if (!isPromise(filtered)) {
+        if (filtered !== undefined) subscriber.deliver(filtered, delivery);
+      } else {
+        (pending ??= []).push(filtered.then((filtered) => {
+          if (filtered !== undefined) subscriber.deliver(filtered, delivery);
+        }));
+      }
     }
-    for (const group of groups) targets.push(this.#admitMember(message, group));
-    return targets;
+    for (let index = 0; index < groups.length; index++) {
+      const delivered = then(this.#admitMember(message, groups[index]), deliverTo);
+      if (isPromise(delivered)) (pending ??= []).push(delivered);
+    }
+    return pending && Promise.all(pending).then(() => {});
+  }
+
+  #deliverInOneGo(
+    message: Message,
+    deliveries: readonly Delivery[],
+    groups: readonly SharedGroup[],
+    inOneGo: () => void,
+  ): MaybePromise<void> {
+    const targets = [
+      ...deliveries.map((delivery) => {
+        const terms = termsFor(delivery, message);
+        return terms && this.#admit(message, terms);
+      }),
+      ...groups.map((group) => this.#admitMember(message, group)),
+    ];
+    return then(targets.some(isPromise) ? Promise.all(targets) : targets as (Target | undefined)[], (targets) => {
+      for (const target of targets) deliverTo(target);
+      inOneGo();
+    });
   }
 
   /** Asks the hooks about one subscriber, and then about the other members of the group that chose it. */

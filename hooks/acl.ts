@@ -174,7 +174,6 @@ export function aclHook(options: AclOptions = {}): AclHook {
       const rules = rulesFor(client, "read");
       return subscriptions.filter(({ topicFilter }) => maySubscribe(client, rules, topicFilter));
     },
-    onPublish: (client, { topic }) => checkWrite(client, topic),
     onWillPublish: (_clientId, { topic }, client) => checkWrite(client, topic),
   };
 }

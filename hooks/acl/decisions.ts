@@ -28,6 +28,9 @@ export class Decisions {
   readonly #deciderFor: (client: ClientInfo) => Decide;
   #byClient = new WeakMap<ClientInfo, ClientDecisions>();
   #count = 0;
+  /** Whom the last decision was about, and what is remembered of that client: messages come many at a time. */
+  #lastClient: ClientInfo | undefined;
+  #last!: ClientDecisions;
 
   /** `deciderFor` is asked once for each client, or again if its user name has changed or all has been forgotten. */
   constructor(deciderFor: (client: ClientInfo) => Decide) {
@@ -36,8 +39,8 @@ export class Decisions {
 
   /** The decision, made now if it has not been made before. */
   get(client: ClientInfo, topic: string): boolean {
-    let decisions = this.#byClient.get(client);
-    if (decisions === undefined || decisions.username !== client.username) decisions = this.#begin(client);
+    const decisions = client === this.#lastClient ? this.#last : this.#decisionsOf(client);
+    if (decisions.username !== client.username) return this.#decide(this.#begin(client), topic);
     if (decisions.lastTopic === topic) return decisions.lastDecision;
     const decision = decisions.byTopic.get(topic);
     if (decision === undefined) return this.#decide(decisions, topic);
@@ -49,7 +52,15 @@ export class Decisions {
   /** Forgets everything. */
   clear(): void {
     this.#byClient = new WeakMap();
+    this.#lastClient = undefined;
     this.#count = 0;
+  }
+
+  #decisionsOf(client: ClientInfo): ClientDecisions {
+    const decisions = this.#byClient.get(client) ?? this.#begin(client);
+    this.#lastClient = client;
+    this.#last = decisions;
+    return decisions;
   }
 
   #begin(client: ClientInfo): ClientDecisions {
@@ -61,6 +72,7 @@ export class Decisions {
       lastDecision: false,
     };
     this.#byClient.set(client, decisions);
+    this.#lastClient = undefined;
     return decisions;
   }
 
