@@ -396,7 +396,9 @@ export class Session implements Subscriber {
   /** PUBACK, PUBCOMP or a PUBREC that refuses: the message is done. */
   acknowledge(packetId: number): void {
     if (!this.#forget(packetId)) return;
-    if (this.client !== undefined && this.client.outstanding > 0) this.client.outstanding -= 1;
+    // What has not been sent again on this connection yet has used up nothing of its quota.
+    const isUnsent = this.#backlog?.unsent[Symbol.iterator]().some((outgoing) => outgoing.packetId === packetId);
+    if (!isUnsent && this.client !== undefined && this.client.outstanding > 0) this.client.outstanding -= 1;
     this.drain();
   }
 
