@@ -101,9 +101,10 @@ export class Cluster implements ClusterContext {
   }
 
   retained(): IteratorObject<StoredMessage> {
+    // The packet has what is left of its lifetime as of now.
     return this.#context.retained.all().map((message) => ({
       packet: message.toPacket(message.qos, true),
-      receivedAt: message.receivedAt || Date.now(),
+      receivedAt: Date.now(),
     }));
   }
 
