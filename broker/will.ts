@@ -2,7 +2,7 @@ import type { PublishPacket, PublishProperties } from "../codec/publish.ts";
 import type { Will } from "../codec/connect.ts";
 import { ReasonCodeError } from "../codec/errors.ts";
 import type { BrokerContext } from "./broker_context.ts";
-import { forEachInTurn, type MaybePromise, recover, then } from "./maybe_promise.ts";
+import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
 import type { Session } from "./session.ts";
 
@@ -23,10 +23,12 @@ export function publishWill(session: Session, context: BrokerContext): MaybeProm
     () =>
       then(askHooks(will, session, context), (packet) => {
         const message = Message.from(context.topics.named(packet.topic), packet, clientId);
+        // Its client will not publish it again: who cannot have it stored gets it all the same.
+        message.finishPublishing();
         // Not one after the other: what the client's next connection publishes comes after it, however long storing takes.
-        const routed = context.router.route(message);
-        if (message.retain) message.waitFor(context.retained.store(message));
-        return then(routed, () => void recover(() => message.finishPublishing(), onError));
+        const stored = message.retain ? recover(() => context.retained.store(message), onError) : undefined;
+        if (isPromise(stored)) stored.catch(onError);
+        return then(context.router.route(message), () => {});
       }),
     onError,
   );
