@@ -1,6 +1,7 @@
 import type { Hook, StoredSession } from "../broker/hooks.ts";
 import { MessageTable } from "./sqlite/message_table.ts";
 import type { Batch } from "./sqlite/batch.ts";
+import { explanation } from "./sqlite/explanation.ts";
 import type { Operation, SessionOperation } from "./sqlite/operations.ts";
 import { outgoingFlags, Restorer, subscriptionOptions, toFrame, toJson, willToFrame } from "./sqlite/rows.ts";
 import { Writer } from "./sqlite/writer.ts";
@@ -46,9 +47,15 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
   /** The sessions that are in the database. */
   const sessions = new Set<string>();
 
+  const refused = (): Promise<void> => {
+    const refusal = Promise.reject(writer.refusal());
+    // Not everybody who is refused something waits for it.
+    refusal.catch(() => {});
+    return refusal;
+  };
   /** Adds changes, unless nothing can be written at the moment. */
   const add = (...operations: Operation[]): Promise<void> => {
-    if (writer.refuses) return Promise.reject(writer.refusal());
+    if (writer.refuses) return refused();
     for (const operation of operations) writer.current.add(operation);
     return writer.written();
   };
@@ -74,9 +81,14 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
       };
       writer = await Writer.open({ path, maximumSize, logger: context.logger, onRefused });
       const restorer = new Restorer(context, messages);
-      for await (const chunk of writer.load()) {
-        for (const { clientId } of chunk.sessions) sessions.add(clientId);
-        restorer.restore(chunk);
+      try {
+        for await (const chunk of writer.load()) {
+          for (const { clientId } of chunk.sessions) sessions.add(clientId);
+          restorer.restore(chunk);
+        }
+      } catch (error) {
+        await writer.close();
+        throw new Error(`${path}: ${explanation((error as Error).message)}`);
       }
     },
     stop: () => writer.close(),
@@ -85,7 +97,7 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
     storeSession(session: StoredSession) {
       const { clientId } = session;
       if (sessions.has(clientId)) return addLasting(sessionOperation("updateSession", session, writer.current));
-      if (writer.refuses) return Promise.reject(writer.refusal());
+      if (writer.refuses) return refused();
       sessions.add(clientId);
       return add(sessionOperation("session", session, writer.current));
     },
@@ -116,7 +128,7 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
         else positions().set(id, current.add(operation));
         return writer.lasting();
       }
-      if (collected === undefined && writer.refuses) return Promise.reject(writer.refusal());
+      if (collected === undefined && writer.refuses) return refused();
       const messageId = messages.take(
         id,
         message,
@@ -157,7 +169,7 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
       // They describe this process, and are made anew by the next one.
       if (topic.startsWith("$SYS/")) return;
       if (packet.payload.length === 0) return add(["removeRetained", topic]);
-      if (writer.refuses) return Promise.reject(writer.refusal());
+      if (writer.refuses) return refused();
       const lifetime = packet.properties?.messageExpiryInterval;
       const now = Date.now();
       const expiresAt = lifetime === undefined ? null : now + lifetime * 1000;

@@ -1,3 +1,4 @@
+import { ByteCollector, pieceOf } from "./byte_collector.ts";
 import { isLasting, type Operation, type SessionOperation, type Slice } from "./operations.ts";
 
 /** Changes that wait to be written together, and whoever waits for that. */
@@ -7,8 +8,7 @@ export class Batch {
   readonly #written = Promise.withResolvers<void>();
   #lasting: Promise<void> | undefined;
   #successor: Batch | undefined;
-  #bytes = new Uint8Array(4096);
-  #length = 0;
+  readonly #pieces = new ByteCollector();
 
   constructor() {
     // Not every change has somebody who waits for it.
@@ -17,7 +17,7 @@ export class Batch {
 
   /** What the slices in the changes are slices of. */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return this.#bytes.subarray(0, this.#length);
+    return this.#pieces.bytes;
   }
 
   /** Adds a change and says where it stands. */
@@ -27,15 +27,7 @@ export class Batch {
 
   /** Adds bytes that a change refers to. */
   slice(data: Uint8Array): Slice {
-    const offset = this.#length;
-    this.#length += data.length;
-    if (this.#length > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(this.#length, 2 * this.#bytes.length));
-      larger.set(this.#bytes.subarray(0, offset));
-      this.#bytes = larger;
-    }
-    this.#bytes.set(data, offset);
-    return [offset, data.length];
+    return this.#pieces.add(data);
   }
 
   /** Settles when the batch has been written; rejects if it could not be. */
@@ -74,7 +66,7 @@ export class Batch {
 
   #moved(operation: SessionOperation, successor: Batch): SessionOperation {
     const [name, clientId, protocolLevel, username, expiryInterval, disconnectedAt, will, willDelay] = operation;
-    const moved = will && successor.slice(this.#bytes.subarray(will[0], will[0] + will[1]));
+    const moved = will && successor.slice(pieceOf(this.bytes, will));
     return [name, clientId, protocolLevel, username, expiryInterval, disconnectedAt, moved, willDelay];
   }
 }

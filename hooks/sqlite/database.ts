@@ -1,51 +1,10 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import type { LoadedChunk, LoadedSession, Operation, Slice } from "./operations.ts";
-
-/** What each schema version adds to the one before; `PRAGMA user_version` counts them. */
-const migrations: readonly string[] = [
-  `
-  CREATE TABLE sessions (
-    client_id TEXT PRIMARY KEY,
-    protocol_level INTEGER NOT NULL,
-    username TEXT,
-    expiry_interval INTEGER NOT NULL,
-    disconnected_at INTEGER,
-    will BLOB,
-    will_delay INTEGER NOT NULL
-  ) WITHOUT ROWID;
-  CREATE TABLE subscriptions (
-    client_id TEXT NOT NULL,
-    topic_filter TEXT NOT NULL,
-    options INTEGER NOT NULL,
-    identifiers TEXT,
-    PRIMARY KEY (client_id, topic_filter)
-  ) WITHOUT ROWID;
-  CREATE TABLE messages (id INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, frame BLOB NOT NULL);
-  CREATE TABLE outgoing (
-    id INTEGER PRIMARY KEY,
-    client_id TEXT NOT NULL,
-    message_id INTEGER NOT NULL,
-    flags INTEGER NOT NULL,
-    packet_id INTEGER NOT NULL,
-    identifiers TEXT,
-    share_filter TEXT
-  );
-  CREATE TABLE received (
-    client_id TEXT NOT NULL,
-    packet_id INTEGER NOT NULL,
-    PRIMARY KEY (client_id, packet_id)
-  ) WITHOUT ROWID;
-  CREATE TABLE retained (
-    topic TEXT PRIMARY KEY,
-    received_at INTEGER NOT NULL,
-    expires_at INTEGER,
-    frame BLOB NOT NULL
-  );
-  CREATE INDEX retained_expiry ON retained (expires_at) WHERE expires_at IS NOT NULL;
-  `,
-];
+import { ByteCollector, pieceOf } from "./byte_collector.ts";
+import type { LoadedChunk, LoadedMessage, LoadedSession, Operation, Slice } from "./operations.ts";
+import { APPLICATION_ID, migrations, schemaVersion } from "./schema.ts";
 
 const statements = {
+  lastBatch: "UPDATE last_batch SET number = ?",
   session: "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)",
   removeSession: "DELETE FROM sessions WHERE client_id = ?",
   removeSessionSubscriptions: "DELETE FROM subscriptions WHERE client_id = ?",
@@ -64,11 +23,11 @@ const statements = {
   removeRetained: "DELETE FROM retained WHERE topic = ?",
 } as const;
 
-/** "HkMQ": by this a database is known to be ours. */
-const APPLICATION_ID = 0x486b4d51;
-
 /** How many messages, or messages on their way, a chunk holds at most, roughly. */
 const CHUNK = 2000;
+
+/** How many bytes of messages a chunk holds, roughly. */
+const CHUNK_BYTES = 4 * 1024 * 1024;
 
 /** The embedded database: durable when `apply` returns, and never half of a batch. */
 export class Database {
@@ -81,7 +40,7 @@ export class Database {
     this.#database = new DatabaseSync(path, { timeout: 1000 });
     try {
       this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL;");
-      this.#migrate(this.#schemaVersion());
+      this.#migrate(schemaVersion(this.#database));
       if (maximumSize < Infinity) this.#database.exec(`PRAGMA max_page_count = ${Math.ceil(maximumSize / 4096)}`);
       this.#statements = Object.fromEntries(
         Object.entries(statements).map(([name, sql]) => [name, this.#database.prepare(sql)]),
@@ -92,9 +51,15 @@ export class Database {
     }
   }
 
+  /** The number of the last batch that was applied. Whoever has not heard of the outcome learns it from that. */
+  lastBatch(): number {
+    return this.#database.prepare("SELECT number FROM last_batch").get()!.number as number;
+  }
+
   /** Makes all of these changes, or none. Durable on return. @throws {Error} If they could not be made. */
-  apply(operations: readonly Operation[], bytes: Uint8Array): void {
+  apply(number: number, operations: readonly Operation[], bytes: Uint8Array): void {
     this.#transaction(() => {
+      this.#statements.lastBatch.run(number);
       for (const operation of operations) this.#apply(operation, bytes);
     });
   }
@@ -109,40 +74,18 @@ export class Database {
 
   /** Everything that is stored `now`, in milliseconds since 1970; a part at a time: nothing is in memory twice. */
   *load(now: number): Generator<LoadedChunk> {
-    const part = { messages: [], retained: [], sessions: [], last: false };
+    const empty = { messages: [], retained: [], sessions: [], last: false };
     this.#removeRemains(now);
-    const messages = this.#iterate<LoadedChunk["messages"][number]>(
-      "SELECT id, received_at AS receivedAt, frame FROM messages",
-    );
-    for (const chunk of chunks(messages)) yield { ...part, messages: chunk };
-    const retained = this.#iterate<LoadedChunk["retained"][number]>(
-      "SELECT received_at AS receivedAt, frame FROM retained",
-    );
-    for (const chunk of chunks(retained)) yield { ...part, retained: chunk };
-    for (const sessions of this.#loadSessions()) yield { ...part, sessions };
-    yield { ...part, last: true };
-  }
-
-  /** @throws {Error} If the database is damaged: the message says where. */
-  check(): void {
-    const [{ integrity_check: verdict }] = this.#database.prepare("PRAGMA integrity_check(1)").all();
-    if (verdict !== "ok") throw new Error(String(verdict));
+    const messages = this.#iterate<MessageRow>("SELECT id, received_at AS receivedAt, frame FROM messages");
+    for (const { bytes, rows } of chunks(messages)) yield { ...empty, bytes, messages: rows };
+    const retained = this.#iterate<MessageRow>("SELECT rowid AS id, received_at AS receivedAt, frame FROM retained");
+    for (const { bytes, rows } of chunks(retained)) yield { ...empty, bytes, retained: rows };
+    for (const { bytes, sessions } of this.#loadSessions()) yield { ...empty, bytes, sessions };
+    yield { ...empty, bytes: new Uint8Array(), last: true };
   }
 
   close(): void {
     this.#database.close();
-  }
-
-  /** 0 if the database is empty. Looks before anything is written: a file that is not ours stays as it is. */
-  #schemaVersion(): number {
-    const pragma = (name: string) => this.#database.prepare(`PRAGMA ${name}`).get()![name] as number;
-    const isEmpty = pragma("schema_version") === 0;
-    if (!isEmpty && pragma("application_id") !== APPLICATION_ID) throw new Error("file is not a HookMQ database");
-    const version = pragma("user_version");
-    if (version > migrations.length) {
-      throw new Error(`it has schema version ${version}; this version of HookMQ knows up to ${migrations.length}`);
-    }
-    return version;
   }
 
   #migrate(version: number): void {
@@ -166,7 +109,7 @@ export class Database {
   }
 
   #apply(operation: Operation, bytes: Uint8Array): void {
-    const slice = ([offset, length]: Slice) => bytes.subarray(offset, offset + length);
+    const slice = (piece: Slice) => pieceOf(bytes, piece);
     switch (operation[0]) {
       case "session":
       case "updateSession": {
@@ -209,7 +152,7 @@ export class Database {
     this.#statements.removeExpiredRetained.run(now);
   }
 
-  *#loadSessions(): Generator<LoadedSession[]> {
+  *#loadSessions(): Generator<Pick<LoadedChunk, "bytes" | "sessions">> {
     const subscriptions = new GroupedRows(this.#iterate<LoadedSession["subscriptions"][number] & OfClient>(
       "SELECT client_id AS clientId, topic_filter AS topicFilter, options, identifiers FROM subscriptions ORDER BY clientId",
     ));
@@ -220,29 +163,32 @@ export class Database {
       `SELECT client_id AS clientId, id, message_id AS messageId, flags, packet_id AS packetId, identifiers,
          share_filter AS shareFilter FROM outgoing ORDER BY clientId, id`,
     ));
-    const sessions = this.#iterate<Omit<LoadedSession, "subscriptions" | "outgoing" | "received">>(
+    const rows = this.#iterate<SessionRow>(
       `SELECT client_id AS clientId, protocol_level AS protocolLevel, username, expiry_interval AS expiryInterval,
          disconnected_at AS disconnectedAt, will, will_delay AS willDelay FROM sessions ORDER BY clientId`,
     );
-    let chunk: LoadedSession[] = [];
+    let sessions: LoadedSession[] = [];
+    let wills = new ByteCollector();
     let size = 0;
-    for (const session of sessions) {
-      const { clientId } = session;
+    for (const session of rows) {
+      const { clientId, will } = session;
       const onTheirWay = outgoing.take(clientId);
-      chunk.push({
+      sessions.push({
         ...session,
+        will: will && wills.add(will),
         subscriptions: subscriptions.take(clientId),
         outgoing: onTheirWay,
         received: received.take(clientId).map(({ packetId }) => packetId),
       });
       size += 1 + onTheirWay.length;
       if (size >= CHUNK) {
-        yield chunk;
-        chunk = [];
+        yield { bytes: wills.bytes, sessions };
+        sessions = [];
+        wills = new ByteCollector();
         size = 0;
       }
     }
-    yield chunk;
+    yield { bytes: wills.bytes, sessions };
   }
 
   #iterate<Row>(sql: string): IterableIterator<Row> {
@@ -250,20 +196,27 @@ export class Database {
   }
 }
 
+type MessageRow = Omit<LoadedMessage, "frame"> & { frame: Uint8Array };
+
+type SessionRow = Omit<LoadedSession, "subscriptions" | "outgoing" | "received" | "will"> & { will: Uint8Array | null };
+
 interface OfClient {
   clientId: string;
 }
 
-function* chunks<Row>(rows: Iterable<Row>): Generator<Row[]> {
-  let chunk: Row[] = [];
-  for (const row of rows) {
-    chunk.push(row);
-    if (chunk.length === CHUNK) {
-      yield chunk;
-      chunk = [];
+function* chunks(messages: Iterable<MessageRow>): Generator<{ bytes: Uint8Array<ArrayBuffer>; rows: LoadedMessage[] }> {
+  let rows: LoadedMessage[] = [];
+  let frames = new ByteCollector();
+  for (const { frame, ...row } of messages) {
+    rows.push({ ...row, frame: frames.add(frame) });
+    // Large messages make fewer of them a chunk.
+    if (rows.length === CHUNK || frames.bytes.length >= CHUNK_BYTES) {
+      yield { bytes: frames.bytes, rows };
+      rows = [];
+      frames = new ByteCollector();
     }
   }
-  if (chunk.length > 0) yield chunk;
+  if (rows.length > 0) yield { bytes: frames.bytes, rows };
 }
 
 /** Rows that come ordered by client id, handed out client by client in the same order. */

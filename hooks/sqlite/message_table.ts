@@ -1,7 +1,7 @@
 import type { StoredMessage } from "../../broker/hooks.ts";
 import type { Operation } from "./operations.ts";
 
-/** Where changes are collected; see `Writer.current`. */
+/** Where changes are collected until they are written; see `Writer.current`. */
 interface Collector {
   readonly operations: (Operation | undefined)[];
   add(operation: Operation): number;
@@ -12,15 +12,15 @@ interface Entry {
   readonly message: StoredMessage;
   /** How many sessions it is on its way to. */
   references: number;
-  /** The batch that it was added to, and where it stands there. */
-  readonly collector: Collector | undefined;
-  readonly position: number;
 }
 
 /** Which messages are in the database: each once, for as long as it is on its way to a session. */
 export class MessageTable {
   readonly #byMessage = new Map<StoredMessage, Entry>();
   readonly #byOutgoing = new Map<number, Entry>();
+  /** Where messages stand in the batch that is being collected, so that they can be taken back from there. */
+  #collected = new Map<Entry, number>();
+  #collector: Collector | undefined;
   #lastId = 0;
 
   /** How many messages there are. */
@@ -42,7 +42,8 @@ export class MessageTable {
       return known.id;
     }
     const id = ++this.#lastId;
-    const entry = { id, message, references: 1, collector, position: add(id) };
+    const entry = { id, message, references: 1 };
+    this.#positionsIn(collector).set(entry, add(id));
     this.#byMessage.set(message, entry);
     this.#byOutgoing.set(outgoingId, entry);
     return id;
@@ -52,7 +53,8 @@ export class MessageTable {
   release(outgoingId: number, collector: Collector): void {
     const entry = this.#byOutgoing.get(outgoingId)!;
     if (!this.#forget(outgoingId, entry)) return;
-    if (entry.collector === collector) collector.operations[entry.position] = undefined;
+    const position = this.#positionsIn(collector).get(entry);
+    if (position !== undefined) collector.operations[position] = undefined;
     else collector.add(["removeMessage", entry.id]);
   }
 
@@ -68,11 +70,19 @@ export class MessageTable {
   /** A message on its way that was stored before the process started. */
   restore(outgoingId: number, messageId: number, message: StoredMessage): void {
     this.#lastId = Math.max(this.#lastId, messageId);
-    const entry = this.#byMessage.get(message) ??
-      { id: messageId, message, references: 0, collector: undefined, position: 0 };
+    const entry = this.#byMessage.get(message) ?? { id: messageId, message, references: 0 };
     entry.references += 1;
     this.#byMessage.set(message, entry);
     this.#byOutgoing.set(outgoingId, entry);
+  }
+
+  /** What is said of another batch than the one that was collected so far is forgotten: that one is on its way. */
+  #positionsIn(collector: Collector): Map<Entry, number> {
+    if (this.#collector !== collector) {
+      this.#collector = collector;
+      this.#collected = new Map();
+    }
+    return this.#collected;
   }
 
   /** Returns whether that was the last reference. */

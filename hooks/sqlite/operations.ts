@@ -61,24 +61,41 @@ export function isLasting([name]: Operation): boolean {
 export type Request =
   | { readonly type: "open"; readonly path: string; readonly maximumSize: number | undefined }
   | { readonly type: "load"; readonly now: number }
-  | { readonly type: "apply"; readonly operations: readonly Operation[]; readonly bytes: Uint8Array<ArrayBuffer> }
+  | {
+    readonly type: "apply";
+    /** One more than that of the batch before. */
+    readonly number: number;
+    readonly operations: readonly Operation[];
+    readonly bytes: Uint8Array<ArrayBuffer>;
+  }
   /** Is there room for so many bytes? */
   | { readonly type: "probe"; readonly size: number }
   | { readonly type: "close" };
 
 /** What the worker answers; every request has one answer, in their order. */
 export type Response =
+  /** `lastBatch` is the number of the last batch that was written. */
+  | { readonly type: "open"; readonly lastBatch: number }
   | { readonly type: "done" }
   | { readonly type: "chunk"; readonly chunk: LoadedChunk }
   | { readonly type: "failed"; readonly message: string };
 
 /** A part of what is stored, as it is read back at the start; messages come before the sessions that they are for. */
 export interface LoadedChunk {
-  readonly messages: readonly { id: number; receivedAt: number; frame: Uint8Array }[];
-  readonly retained: readonly { receivedAt: number; frame: Uint8Array }[];
+  /** What the slices are slices of. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly messages: readonly LoadedMessage[];
+  readonly retained: readonly LoadedMessage[];
   readonly sessions: readonly LoadedSession[];
   /** Whether nothing follows. */
   readonly last: boolean;
+}
+
+/** A message as it is read back. */
+export interface LoadedMessage {
+  readonly id: number;
+  readonly receivedAt: number;
+  readonly frame: Slice;
 }
 
 /** A session as it is read back. */
@@ -88,7 +105,7 @@ export interface LoadedSession {
   readonly username: string | null;
   readonly expiryInterval: number;
   readonly disconnectedAt: number | null;
-  readonly will: Uint8Array | null;
+  readonly will: Slice | null;
   readonly willDelay: number;
   readonly subscriptions: readonly { topicFilter: string; options: number; identifiers: string | null }[];
   readonly outgoing: readonly {

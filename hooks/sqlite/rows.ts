@@ -6,6 +6,7 @@ import type {
   StoredSubscription,
 } from "../../broker/hooks.ts";
 import { decode, encode, type ProtocolLevel, type PublishPacket, type Qos, type Will } from "../../codec/mod.ts";
+import { pieceOf } from "./byte_collector.ts";
 import type { MessageTable } from "./message_table.ts";
 import type { LoadedChunk, LoadedSession } from "./operations.ts";
 
@@ -46,22 +47,25 @@ export class Restorer {
     this.#table = table;
   }
 
-  restore({ messages, retained, sessions }: LoadedChunk): void {
+  restore({ bytes, messages, retained, sessions }: LoadedChunk): void {
     for (const { id, receivedAt, frame } of messages) {
-      this.#messages.set(id, { packet: fromFrame(frame), receivedAt });
+      this.#messages.set(id, { packet: fromFrame(pieceOf(bytes, frame), "message", id), receivedAt });
     }
-    for (const { receivedAt, frame } of retained) this.#context.restoreRetained(fromFrame(frame), receivedAt);
-    for (const session of sessions) this.#context.restoreSession(this.#toSession(session));
+    for (const { id, receivedAt, frame } of retained) {
+      this.#context.restoreRetained(fromFrame(pieceOf(bytes, frame), "retained message", id), receivedAt);
+    }
+    for (const session of sessions) this.#context.restoreSession(this.#toSession(session, bytes));
   }
 
-  #toSession(loaded: LoadedSession): RestoredSession {
+  #toSession(loaded: LoadedSession, bytes: Uint8Array): RestoredSession {
+    const { clientId, will, willDelay } = loaded;
     return {
-      clientId: loaded.clientId,
+      clientId,
       protocolLevel: loaded.protocolLevel as ProtocolLevel,
       username: loaded.username ?? undefined,
       expiryInterval: loaded.expiryInterval,
       disconnectedAt: loaded.disconnectedAt ?? undefined,
-      will: loaded.will === null ? undefined : toWill(loaded.will, loaded.willDelay),
+      will: will === null ? undefined : toWill(pieceOf(bytes, will), clientId, willDelay),
       subscriptions: loaded.subscriptions.map(({ topicFilter, options, identifiers }) => ({
         topicFilter,
         qos: (options & 3) as Qos,
@@ -88,13 +92,22 @@ export class Restorer {
   }
 }
 
-function fromFrame(frame: Uint8Array): PublishPacket {
-  const { packetId: _meaningless, ...packet } = decode(frame, 5) as PublishPacket;
-  return packet;
+/**
+ * The message that a frame holds; its payload lies in the frame.
+ *
+ * @throws {Error} If it holds none. The message says whose frame it is: `kind` and `name`.
+ */
+export function fromFrame(frame: Uint8Array, kind: string, name: string | number): PublishPacket {
+  try {
+    const { packetId: _meaningless, ...packet } = decode(frame, 5) as PublishPacket;
+    return packet;
+  } catch (error) {
+    throw new Error(`malformed ${kind} ${JSON.stringify(name)}: ${(error as Error).message}`);
+  }
 }
 
-function toWill(frame: Uint8Array, willDelayInterval: number): Will {
-  const { topic, payload, qos, retain, properties } = fromFrame(frame);
+function toWill(frame: Uint8Array, clientId: string, willDelayInterval: number): Will {
+  const { topic, payload, qos, retain, properties } = fromFrame(frame, "will of", clientId);
   return { topic, payload: payload.slice(), qos, retain, properties: { ...properties, willDelayInterval } };
 }
 

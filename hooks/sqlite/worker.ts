@@ -11,12 +11,12 @@ function answer(request: Request): Response {
   switch (request.type) {
     case "open":
       database = new Database(request.path, request.maximumSize);
-      return { type: "done" };
+      return { type: "open", lastBatch: database.lastBatch() };
     case "load":
       loading ??= database!.load(request.now);
       return { type: "chunk", chunk: loading.next().value! };
     case "apply":
-      database!.apply(request.operations, request.bytes);
+      database!.apply(request.number, request.operations, request.bytes);
       return { type: "done" };
     case "probe":
       database!.probe(request.size);
@@ -34,5 +34,5 @@ self.onmessage = ({ data }: MessageEvent<Request>) => {
   } catch (error) {
     response = { type: "failed", message: (error as Error).message };
   }
-  self.postMessage(response);
+  self.postMessage(response, response.type === "chunk" ? [response.chunk.bytes.buffer] : []);
 };

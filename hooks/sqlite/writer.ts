@@ -1,6 +1,7 @@
 import { ReasonCode, ReasonCodeError } from "../../codec/mod.ts";
 import type { Logger } from "../../broker/logger.ts";
 import { Batch } from "./batch.ts";
+import { explanation } from "./explanation.ts";
 import type { LoadedChunk, Operation, Request, Response } from "./operations.ts";
 
 /** How long to wait before the next attempt when nothing can be written, in milliseconds. */
@@ -37,6 +38,10 @@ export class Writer {
 
   readonly #options: WriterOptions;
   #worker: Worker | undefined;
+  /** The number of the last batch that there was. */
+  #lastBatch = 0;
+  /** The number of the last batch that was in the database when the worker opened it. */
+  #lastWritten = 0;
   #answers: { resolve: (response: Response) => void; reject: (error: Error) => void }[] = [];
   #writing: Promise<void> | undefined;
   #recovering: Promise<void> | undefined;
@@ -53,6 +58,7 @@ export class Writer {
     const writer = new Writer(options);
     try {
       await writer.#start();
+      writer.#lastBatch = writer.#lastWritten;
     } catch (error) {
       throw new Error(`${options.path}: ${explanation((error as Error).message)}`);
     }
@@ -69,18 +75,19 @@ export class Writer {
     return new ReasonCodeError(ReasonCode.QuotaExceeded, "the message store cannot take it now");
   }
 
-  /** Reads back what is stored, a part at a time. @throws {Error} If it cannot be read. */
+  /** Reads back what is stored, a part at a time. @throws {Error} If it cannot be read; with SQLite's own words. */
   async *load(): AsyncGenerator<LoadedChunk> {
     const worker = this.#worker!;
-    for (;;) {
-      const response = await this.#send(worker, { type: "load", now: Date.now() });
-      if (response.type === "failed") {
-        await this.close();
-        throw new Error(`${this.#options.path}: ${explanation(response.message)}`);
-      }
-      if (response.type !== "chunk") continue;
-      yield response.chunk;
-      if (response.chunk.last) return;
+    const request = () => this.#send(worker, { type: "load", now: Date.now() });
+    for (let response = await request(); response.type === "chunk";) {
+      const { chunk } = response;
+      if (chunk.last) return yield chunk;
+      // The next part is read while this one is restored.
+      const next = request();
+      next.catch(() => {});
+      yield chunk;
+      response = await next;
+      if (response.type === "failed") throw new Error(response.message);
     }
   }
 
@@ -130,31 +137,54 @@ export class Writer {
   async #apply(batch: Batch): Promise<string | undefined> {
     const operations = batch.operations.filter((operation) => operation !== undefined);
     if (operations.length === 0) return undefined;
+    const number = ++this.#lastBatch;
     for (let attempt = 1;; attempt++) {
       try {
-        const response = await this.#ask({ type: "apply", operations, bytes: batch.bytes.slice() });
+        const response = await this.#ask({ type: "apply", number, operations, bytes: batch.bytes.slice() });
         return response.type === "failed" ? response.message : undefined;
       } catch (error) {
-        // Whether the batch was written is not known. Written twice it is the same.
+        // It may have been written before the worker died. Nobody is told anything until that is known.
+        if (await this.#findLastWritten(batch) === number) return undefined;
         if (attempt === MOST_ATTEMPTS) return (error as Error).message;
       }
     }
   }
 
+  /** The number of the last batch that was written, as soon as a new worker can look; `undefined` when closing. */
+  async #findLastWritten(doubted: Batch): Promise<number | undefined> {
+    while (!this.#closing) {
+      try {
+        await this.#revive();
+        return this.#lastWritten;
+      } catch (error) {
+        this.#beginRefusing((error as Error).message, doubted);
+        await this.#pause();
+      }
+    }
+    return undefined;
+  }
+
   /** Returns whether what remains of it is to be tried at once. */
   #refuse(batch: Batch, failure: string): boolean {
-    const { path, logger, onRefused } = this.#options;
     const isFirst = this.failure === undefined;
-    if (isFirst) logger.error("{path} cannot be written, messages are refused: {failure}", { path, failure });
-    this.failure = failure;
+    this.#beginRefusing(failure, batch);
     const added = this.current;
     this.current = new Batch();
     for (const refused of [batch, added]) {
-      onRefused(refused.operations);
+      this.#options.onRefused(refused.operations);
       refused.fail(this.refusal(), this.current);
     }
-    this.#recovering ??= this.#recover(Math.min(batch.bytes.length, LARGEST_PROBE));
     return isFirst;
+  }
+
+  /** From now on messages are refused, until there is room for as many bytes as the batch has. */
+  #beginRefusing(failure: string, batch: Batch): void {
+    const { path, logger } = this.#options;
+    if (this.failure === undefined) {
+      logger.error("{path} cannot be written, messages are refused: {failure}", { path, failure });
+    }
+    this.failure = failure;
+    this.#recovering ??= this.#recover(Math.min(batch.bytes.length, LARGEST_PROBE));
   }
 
   /** Tries again now and then what is left to be written, until that goes well and so many bytes have room. */
@@ -202,9 +232,12 @@ export class Writer {
     };
     this.#worker = worker;
     const response = await this.#send(worker, { type: "open", path, maximumSize });
-    if (response.type !== "failed") return;
-    this.#giveUp(worker, new Error(response.message));
-    throw new Error(response.message);
+    if (response.type === "open") {
+      this.#lastWritten = response.lastBatch;
+    } else if (response.type === "failed") {
+      this.#giveUp(worker, new Error(response.message));
+      throw new Error(response.message);
+    }
   }
 
   /** The worker has died, or is of no use. */
@@ -217,12 +250,16 @@ export class Writer {
     for (const { reject } of answers) reject(error);
   }
 
+  /** Starts a new worker if it has died. @throws {Error} If that fails. */
+  async #revive(): Promise<void> {
+    if (this.#worker !== undefined) return;
+    this.#options.logger.error("the writer of {path} has died and is started again", { path: this.#options.path });
+    await this.#start();
+  }
+
   /** Asks the worker, a new one if it has died. @throws {Error} If it dies meanwhile. */
   async #ask(request: Request): Promise<Response> {
-    if (this.#worker === undefined) {
-      this.#options.logger.error("the writer of {path} has died and is started again", { path: this.#options.path });
-      await this.#start();
-    }
+    await this.#revive();
     return await this.#send(this.#worker!, request);
   }
 
@@ -232,19 +269,4 @@ export class Writer {
       worker.postMessage(request, request.type === "apply" ? [request.bytes.buffer] : []);
     });
   }
-}
-
-/** What an operator can do about an error of SQLite, told by its text: not every error has a code in this runtime. */
-function explanation(message: string): string {
-  if (message === "database is locked") {
-    return "another process is using it (another broker? give each its own with --data)";
-  }
-  if (message.startsWith("unable to open database file")) {
-    return "it cannot be opened: it must be a file, in a directory that exists, which this user may read and write";
-  }
-  if (message === "attempt to write a readonly database") return "this user may not write it";
-  if (/file is not a .*database|malformed/.test(message)) {
-    return `not a HookMQ database, or damaged (${message}): restore a backup, or move it away to start afresh`;
-  }
-  return message;
 }

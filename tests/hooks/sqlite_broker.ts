@@ -32,14 +32,16 @@ export class DatabaseFile implements AsyncDisposable {
    * is on the disk by now, and the old one is left to itself.
    */
   async restart(end: typeof ends[number], options: Omit<SqliteOptions, "path"> = {}): Promise<TestBroker> {
-    if (end === "shutdown") {
-      await this.stop();
-    } else {
-      const before = this.path;
-      this.#number += 1;
-      for (const suffix of ["", "-wal"]) await Deno.copyFile(before + suffix, this.path + suffix);
-    }
+    if (end === "shutdown") await this.stop();
+    else await this.abandon();
     return await this.start(options);
+  }
+
+  /** Goes on with a copy of the file, as the last broker would have left it if it had crashed now. */
+  async abandon(): Promise<void> {
+    const before = this.path;
+    this.#number += 1;
+    for (const suffix of ["", "-wal"]) await Deno.copyFile(before + suffix, this.path + suffix);
   }
 
   /** Closes the last broker in order, and then its clients. */

@@ -222,6 +222,59 @@ for (const fate of ["dies before", "dies after"] as const) {
   });
 }
 
+for (const level of [4, 5] as const) {
+  Deno.test(`[MQTT level ${level}] a message is acknowledged when it was written, whatever comes after that`, async () => {
+    using workers = new WatchedWorkers();
+    await using file = new DatabaseFile();
+    const broker = await file.start();
+    await subscribedBefore(broker, "a");
+    const publisher = await broker.connect({ ...lasting(5), level, clientId: "p" });
+    workers.fates.push("dies after", ioError);
+    await publisher.publish({ topic: "t", qos: 2, payload: "written" });
+    workers.fates.length = 0;
+    const after = await file.restart("crash");
+    const client = await after.connect({ ...lasting(5), clientId: "a" });
+    assert.equal((await receive(client)).text, "written");
+    await client.expectNothing();
+  });
+}
+
+Deno.test("nobody is told anything until it is known whether a batch was written, and meanwhile nothing is accepted", async () => {
+  using workers = new WatchedWorkers();
+  await using file = new DatabaseFile();
+  const broker = await file.start();
+  await subscribedBefore(broker, "a");
+  const [publisher, other] = [await broker.connect(), await broker.connect()];
+  workers.canOpen = false;
+  workers.fates.push("dies after");
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 1, payload: "written" }));
+  await eventually(() => !isWell(file), "the database to be out of reach");
+  assert.deepEqual(file.hook.health(), { ok: false, reason: `${file.path}: disk I/O error` });
+  await publisher.expectNothing();
+  assert.equal(await other.publish({ topic: "t", qos: 1, payload: "refused" }), 0x97);
+  workers.canOpen = true;
+  assert.equal((await publisher.expect("puback")).reasonCode, 0);
+  await eventually(() => isWell(file), "the database to be well again");
+  const client = await broker.connect({ ...lasting(5), clientId: "a" });
+  assert.equal((await receive(client)).text, "written");
+  await client.expectNothing();
+});
+
+Deno.test("a broker closes in time while it is not known whether a batch was written", async () => {
+  using workers = new WatchedWorkers();
+  await using file = new DatabaseFile();
+  const broker = await file.start();
+  await subscribedBefore(broker, "a");
+  const publisher = await broker.connect();
+  workers.canOpen = false;
+  workers.fates.push("dies after");
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 1 }));
+  await eventually(() => !isWell(file), "the database to be out of reach");
+  const startedAt = performance.now();
+  await file.stop();
+  assert.ok(performance.now() - startedAt < 2000);
+});
+
 Deno.test("a batch that kills its writer again and again is refused, and the next one accepted", async () => {
   using workers = new WatchedWorkers();
   await using file = new DatabaseFile();
@@ -232,6 +285,24 @@ Deno.test("a batch that kills its writer again and again is refused, and the nex
   assert.equal(await publisher.publish({ topic: "t", qos: 1, payload: "refused" }), 0x97);
   await eventually(() => isWell(file), "the database to be well again");
   assert.equal(await publisher.publish({ topic: "t", qos: 1, payload: "accepted" }), 0);
+});
+
+Deno.test("members of a group go on while nothing can be written: one gets what another one leaves behind", async () => {
+  using workers = new WatchedWorkers();
+  await using file = new DatabaseFile();
+  const broker = await file.start();
+  const properties = { sessionExpiryInterval: 0xffff_ffff, receiveMaximum: 1 };
+  const [leaving, staying] = [await broker.connect({ properties }), await broker.connect({ properties })];
+  for (const member of [leaving, staying]) await member.subscribe("$share/group/t", { qos: 1 });
+  for (const text of ["one", "two", "three", "four"]) await broker.publish("t", text, { qos: 1 });
+  const [left, first] = [await leaving.expect("publish"), await staying.expect("publish")];
+  workers.hasRoom = false;
+  workers.fates.push(ioError);
+  assert.equal(await (await broker.connect()).publish({ topic: "t", qos: 1 }), 0x97);
+  await leaving.disconnect();
+  await staying.send({ type: "puback", packetId: first.packetId!, reasonCode: 0 });
+  const texts = [textOf(left), textOf(first), ...await receiveTexts(staying, 2)];
+  assert.deepEqual(new Set([...texts, (await receive(staying)).text]), new Set(["one", "two", "three", "four"]));
 });
 
 Deno.test("a broker closes in time while nothing can be written", async () => {

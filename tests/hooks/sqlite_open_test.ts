@@ -82,8 +82,21 @@ Deno.test("a database of a newer version is refused, and left as it is", async (
     database.exec("PRAGMA user_version = 7");
   }
   const before = file.rows();
-  await assertRefused(file.path, "it has schema version 7; this version of HookMQ knows up to 1");
+  await assertRefused(file.path, "it has schema version 7; this version of HookMQ knows up to 2");
   assert.deepEqual(file.rows(), before);
+});
+
+Deno.test("a database of an older version is brought up to date, with what is in it", async () => {
+  await using file = await writtenFile();
+  const rows = file.rows();
+  {
+    using database = new DatabaseSync(file.path);
+    database.exec("DROP TABLE last_batch; PRAGMA user_version = 1");
+  }
+  const broker = await file.start();
+  assert.equal(broker.stats().queuedMessages, 100);
+  await file.stop();
+  assert.deepEqual(file.rows(), rows);
 });
 
 Deno.test("an empty file becomes a database", async () => {
@@ -106,6 +119,24 @@ Deno.test("a database that has lost its end is refused", async () => {
   await using file = await writtenFile();
   await Deno.truncate(file.path, 5000);
   await assertRefused(file.path, damaged("database disk image is malformed"));
+});
+
+Deno.test("a database with a damaged message is refused, and free again", async () => {
+  await using file = await writtenFile();
+  for (let attempt = 0; attempt < 2; attempt++) {
+    {
+      using database = new DatabaseSync(file.path);
+      database.exec("UPDATE messages SET frame = x'320100' WHERE id = 3");
+    }
+    await using broker = new Broker();
+    await assert.rejects(broker.use(sqliteHook({ path: file.path })), (error: Error) => {
+      assert.match(
+        error.message,
+        /not a HookMQ database, or damaged \(malformed message 3: .*\): restore a backup, or/,
+      );
+      return error.message.startsWith(`${file.path}: `);
+    });
+  }
 });
 
 Deno.test("a directory is refused", async () => {

@@ -414,6 +414,23 @@ Deno.test("thousands of sessions are there again", async () => {
   assert.equal(file.rows().messages, 1);
 });
 
+Deno.test("thousands of messages are there again, in their order, and those of many megabytes", async () => {
+  await using file = new DatabaseFile();
+  const before = await file.start();
+  await subscribedBefore(before, "a");
+  // More than is read back at a time, in messages as well as in bytes.
+  const texts = Array.from({ length: 2500 }, (_, index) => index % 1000 === 1 ? `${index}`.repeat(1e6) : `${index}`);
+  await Promise.all(texts.map((text) => before.publish("t", text, { qos: 1 })));
+  await Promise.all(texts.map((text, index) => before.publish(`r/${index}`, text, { qos: 1, retain: true })));
+  const after = await file.restart("crash");
+  assert.deepEqual([after.stats().queuedMessages, after.stats().retainedMessages], [texts.length, texts.length]);
+  const client = await after.connect({ ...lasting(5), clientId: "a" });
+  for (const text of texts) {
+    const message = await receive(client);
+    assert.ok(message.text === text, `got ${message.text.slice(0, 20)} for ${text.slice(0, 20)}`);
+  }
+});
+
 Deno.test("nothing is left of messages that everybody has acknowledged", async () => {
   await using file = new DatabaseFile();
   const broker = await file.start();

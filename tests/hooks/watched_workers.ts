@@ -8,7 +8,9 @@ export type Fate =
   | { error: string }
   /** The worker dies before it is written, or after that and before it could say so. */
   | "dies before"
-  | "dies after";
+  | "dies after"
+  /** It dies about now: before, while or after the batch is written. */
+  | "dies";
 
 /**
  * Stands between the SQLite hook and its workers, as long as its `using` block lasts: sees what is written, holds it back,
@@ -21,6 +23,8 @@ export class WatchedWorkers implements Disposable {
   readonly fates: Fate[] = [];
   /** What becomes of all further requests for room. */
   hasRoom = true;
+  /** Whether the database can be opened. */
+  canOpen = true;
   /** How many workers have been started. */
   started = 0;
   #held: (() => void)[] | undefined;
@@ -60,6 +64,7 @@ export class WatchedWorkers implements Disposable {
 
   #pass(worker: Worker, request: Request, pass: () => void): void {
     if (request.type === "probe" && !this.hasRoom) return answer(worker, { type: "failed", message: "disk is full" });
+    if (request.type === "open" && !this.canOpen) return answer(worker, { type: "failed", message: "disk I/O error" });
     if (request.type !== "apply") return pass();
     this.batches.push(request.operations);
     if (this.#held !== undefined) this.#held.push(() => this.#meetFate(worker, pass));
@@ -73,6 +78,9 @@ export class WatchedWorkers implements Disposable {
         return pass();
       case "dies before":
         return die(worker);
+      case "dies":
+        pass();
+        return void setTimeout(() => die(worker), 1);
       case "dies after": {
         worker.onmessage = () => die(worker);
         return pass();
