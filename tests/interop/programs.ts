@@ -14,6 +14,7 @@ export interface Outcome {
 
 /** A program that runs beside the test. Disposing it kills it, if it still runs. */
 export interface Program extends AsyncDisposable {
+  readonly pid: number;
   /** Resolves with the match as soon as the program's output so far, on stdout and then stderr, matches. */
   printed(pattern: RegExp): Promise<RegExpMatchArray>;
   /** Resolves with the output of a program that has ended by itself. */
@@ -82,6 +83,7 @@ export function start(command: string, args: (string | number)[], { input, env, 
     }
   };
   return {
+    pid: child.pid,
     printed: (pattern) => withDeadline(waitFor(pattern), () => `${name} to print ${pattern}; it printed:\n${output()}`),
     ended: () => withDeadline(end, () => `${name} to end; it printed:\n${output()}`),
     kill,
