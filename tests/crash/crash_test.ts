@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type CrashResult, crashRun } from "./crash_run.ts";
+import { Killing } from "./killing.ts";
 
 const ROUNDS = 24;
 
@@ -8,7 +9,7 @@ const seed = Number(Deno.env.get("CRASH_SEED") ?? crypto.getRandomValues(new Uin
 let run: Promise<CrashResult> | undefined;
 
 function test(name: string, check: (result: CrashResult) => void): void {
-  Deno.test(name, async () => check(await (run ??= crashRun(seed, ROUNDS))));
+  Deno.test(name, async () => check(await (run ??= crashRun(new Killing(), seed, ROUNDS))));
 }
 
 test("a broker that is killed again and again at full speed starts again each time", ({ violations, summary }) => {

@@ -1,4 +1,12 @@
-import { decode, encode, Framer, type Packet, type ProtocolLevel, type PublishPacket } from "../../codec/mod.ts";
+import {
+  decode,
+  encode,
+  Framer,
+  type Packet,
+  type ProtocolLevel,
+  type PublishPacket,
+  ReasonCode,
+} from "../../codec/mod.ts";
 import { connectPacket, publishPacket } from "../support/raw_client.ts";
 
 /** How a client is, and what it reports. */
@@ -7,12 +15,16 @@ export interface PersistentClientOptions {
   level: ProtocolLevel;
   /** How many messages it takes before it has acknowledged one. Default: as many as come. */
   receiveMaximum?: number;
+  /** Whether the broker may say that it cannot store what it is asked to (0x97). */
+  mayBeRefused: boolean;
   /** Something happened that must not, e.g. that its session is gone. */
   onViolation(violation: string): void;
   /** A message has come: at QoS 2 not more than once, unless the broker sends it twice. */
   onMessage?(message: PublishPacket, text: string): void;
   /** The broker has taken responsibility for a message: PUBACK or PUBREC has come. */
   onAcknowledged?(text: string): void;
+  /** The broker has refused a message. Whether it arrives is open; it is not sent again. */
+  onRefused?(text: string): void;
 }
 
 /** A message that the client has sent and that is not acknowledged completely. */
@@ -32,6 +44,9 @@ interface Connection {
   /** Settles when all is written that has been sent. */
   written: Promise<void>;
 }
+
+/** Packet identifiers come again soon: one that the broker should have forgotten would swallow a message. */
+const PACKET_IDS = 50;
 
 const decoder = new TextDecoder();
 
@@ -149,7 +164,7 @@ export class PersistentClient {
       case "connack":
         return this.#welcome(packet.reasonCode, packet.sessionPresent, connection);
       case "suback":
-        if (packet.reasonCodes[0] >= 0x80) this.#violation(`SUBACK ${packet.reasonCodes[0]}`);
+        if (packet.reasonCodes[0] >= 0x80) this.#refused("SUBACK", packet.reasonCodes[0]);
         return connection.suback.resolve();
       case "publish":
         return this.#receive(packet);
@@ -162,7 +177,7 @@ export class PersistentClient {
         return this.#acknowledged(packet.type, packet.packetId, packet.reasonCode);
       case "disconnect":
         // Another connection of ours has taken over, or the broker shuts down at the end.
-        if (![0x8e, 0x8b].includes(packet.reasonCode)) this.#violation(`DISCONNECT ${packet.reasonCode}`);
+        if (![0x8e, 0x8b].includes(packet.reasonCode)) this.#refused("DISCONNECT", packet.reasonCode);
         return;
       default:
         return this.#violation(`got ${packet.type}`);
@@ -170,7 +185,10 @@ export class PersistentClient {
   }
 
   #welcome(reasonCode: number, sessionPresent: boolean, connection: Connection): void {
-    if (reasonCode !== 0) return this.#violation(`CONNACK ${reasonCode}`);
+    if (reasonCode !== 0) {
+      if (this.#hasSession) this.#violation(`CONNACK ${reasonCode}`);
+      return this.#refused("CONNACK", reasonCode);
+    }
     if (this.#hasSession && !sessionPresent) this.#violation("its session is gone");
     this.#hasSession = true;
     this.isConnected = true;
@@ -194,8 +212,13 @@ export class PersistentClient {
   #acknowledged(type: "puback" | "pubrec" | "pubcomp", packetId: number, reasonCode: number): void {
     const unfinished = this.#unfinished.get(packetId);
     // A PUBREL that was sent again may be answered with 0x92: the broker has completed it before.
-    if (reasonCode >= 0x80 && type !== "pubcomp") this.#violation(`${type} ${reasonCode}`);
+    const isRefused = reasonCode >= 0x80 && type !== "pubcomp";
+    if (isRefused) this.#refused(type, reasonCode);
     if (unfinished === undefined) return;
+    if (isRefused) {
+      this.#unfinished.delete(packetId);
+      return this.#options.onRefused?.(unfinished.text);
+    }
     if (type === "pubrec") {
       if (!unfinished.isReleased) this.#options.onAcknowledged?.(unfinished.text);
       unfinished.isReleased = true;
@@ -207,9 +230,15 @@ export class PersistentClient {
 
   #nextPacketId(): number {
     do {
-      this.#lastPacketId = this.#lastPacketId === 0xffff ? 1 : this.#lastPacketId + 1;
+      this.#lastPacketId = this.#lastPacketId === PACKET_IDS ? 1 : this.#lastPacketId + 1;
     } while (this.#unfinished.has(this.#lastPacketId));
     return this.#lastPacketId;
+  }
+
+  #refused(what: string, reasonCode: number): void {
+    if (!this.#options.mayBeRefused || reasonCode !== ReasonCode.QuotaExceeded) {
+      this.#violation(`${what} ${reasonCode}`);
+    }
   }
 
   #violation(violation: string): void {
