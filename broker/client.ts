@@ -123,7 +123,9 @@ export class Client implements ConnectionEvents, Acknowledger {
     }
     if (this.state === "new") {
       this.level = peekProtocolLevel(framer);
-      return handleConnect(this, decodeFrame(framer, this.level) as ConnectPacket);
+      const packet = decodeFrame(framer, this.level) as ConnectPacket;
+      this.level = packet.protocolLevel;
+      return handleConnect(this, packet);
     }
     const packet = decodeFrame(framer, this.level);
     if (packet.type === "auth") return handleAuth(this, packet);

@@ -101,6 +101,14 @@ export class RawClient implements AsyncDisposable {
     return packet as PacketOf<T>;
   }
 
+  /** The next packet, which must consist of exactly these bytes. */
+  async expectBytes(bytes: Uint8Array | number[]): Promise<void> {
+    const awaited = `the packet ${hex(bytes)}`;
+    const packet = await this.#nextBytes(awaited);
+    if (packet === undefined) throw this.#failure(awaited, "the connection was closed");
+    if (hex(packet) !== hex(bytes)) throw this.#failure(awaited, `got ${hex(packet)}`);
+  }
+
   /** The peer closes the connection, and sends nothing before that. */
   async expectClosed(): Promise<void> {
     const awaited = "the end of the connection";
@@ -187,6 +195,19 @@ export class RawClient implements AsyncDisposable {
 
   /** The next packet; `undefined` if the connection ends before it. */
   async #next(awaited: string): Promise<Packet | undefined> {
+    const bytes = await this.#nextBytes(awaited);
+    if (bytes === undefined) return undefined;
+    try {
+      const packet = decode(bytes, this.level);
+      this.#received.push(packet.type);
+      return packet;
+    } catch (error) {
+      throw this.#withoutPacket(awaited, error);
+    }
+  }
+
+  /** The bytes of the next packet; `undefined` if the connection ends before it. */
+  async #nextBytes(awaited: string): Promise<Uint8Array | undefined> {
     try {
       while (!this.#framer.next()) {
         this.#reading ??= this.#read();
@@ -195,12 +216,10 @@ export class RawClient implements AsyncDisposable {
         if (chunk === undefined) return undefined;
         this.#framer.push(chunk);
       }
-      const packet = decode(this.#framer.packet().slice(), this.level);
-      this.#received.push(packet.type);
-      return packet;
+      // Not as a view, nor as the kind of array that it comes in.
+      return new Uint8Array(this.#framer.packet());
     } catch (error) {
-      if (!(error instanceof PacketError)) throw error;
-      throw this.#failure(awaited, `got what is no packet: ${error.message}`);
+      throw this.#withoutPacket(awaited, error);
     }
   }
 
@@ -238,6 +257,11 @@ export class RawClient implements AsyncDisposable {
     return this.#lastPacketId += 1;
   }
 
+  /** What to throw when bytes cannot be read as a packet. */
+  #withoutPacket(awaited: string, error: unknown): unknown {
+    return error instanceof PacketError ? this.#failure(awaited, `got what is no packet: ${error.message}`) : error;
+  }
+
   #failure(awaited: string, got: string): Error {
     const before = this.#received.length === 0 ? "nothing" : this.#received.join(", ");
     return new Error(`awaited ${awaited}: ${got} (received so far: ${before})`);
@@ -265,6 +289,10 @@ export function publishPacket({ payload, ...fields }: PublishOptions): PublishPa
 
 function bytes(payload: string | Uint8Array = ""): Uint8Array {
   return typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+}
+
+function hex(bytes: Uint8Array | number[]): string {
+  return Uint8Array.from(bytes).toHex();
 }
 
 function inspect(packet: Packet): string {
