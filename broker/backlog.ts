@@ -19,6 +19,9 @@ export class Backlog {
   readonly queue = new Fifo<OutgoingMessage>();
   /** How much memory the queue takes, in bytes. */
   queueBytes = 0;
+  /** How many messages in it expire. */
+  #expiring = 0;
+  #sweptAt = -Infinity;
 
   get empty(): boolean {
     return this.queue.length === 0 && this.unsent.length === 0 && this.retained.length === 0;
@@ -27,18 +30,26 @@ export class Backlog {
   enqueue(outgoing: OutgoingMessage): void {
     this.queue.push(outgoing);
     this.queueBytes += outgoing.message.size;
+    if (outgoing.message.expires) this.#expiring += 1;
   }
 
   dequeue(): OutgoingMessage | undefined {
     const outgoing = this.queue.shift();
-    if (outgoing !== undefined) this.queueBytes -= outgoing.message.size;
+    if (outgoing !== undefined) this.#taken(outgoing);
     return outgoing;
+  }
+
+  /** Takes what has expired out of the queue, and returns that; not more than once a second, since it looks at everything. */
+  sweep(now: number): OutgoingMessage[] {
+    if (this.#expiring === 0 || now - this.#sweptAt < 1000) return [];
+    this.#sweptAt = now;
+    return this.retainQueued(({ message }) => !message.expired);
   }
 
   /** Takes everything out of the queue for which `keep` is false, and returns that. */
   retainQueued(keep: (outgoing: OutgoingMessage) => boolean): OutgoingMessage[] {
     const removed = this.queue.retain(keep);
-    for (const { message } of removed) this.queueBytes -= message.size;
+    for (const outgoing of removed) this.#taken(outgoing);
     return removed;
   }
 
@@ -60,6 +71,11 @@ export class Backlog {
   /** What goes out next. */
   next(): OutgoingMessage | undefined {
     return this.unsent.shift() ?? this.#nextRetained() ?? this.dequeue();
+  }
+
+  #taken({ message }: OutgoingMessage): void {
+    this.queueBytes -= message.size;
+    if (message.expires) this.#expiring -= 1;
   }
 
   #nextRetained(): OutgoingMessage | undefined {

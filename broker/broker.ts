@@ -327,7 +327,7 @@ export class Broker implements AsyncDisposable {
   }
 
   async #add(hook: Hook): Promise<void> {
-    const { hooks, logger, sessions, retained, topics, cluster, routes } = this.#context;
+    const { hooks, logger, limits, options, sessions, retained, topics, cluster, routes } = this.#context;
     this.#assertOneQueue(hook);
     const messages = new Map<StoredMessage, Message>();
     const messageOf = (stored: StoredMessage) => {
@@ -340,6 +340,8 @@ export class Broker implements AsyncDisposable {
     await hook.init?.({
       broker: this,
       logger,
+      limits,
+      queuePolicy: options.queuePolicy,
       cluster,
       restoreSession: (session) => sessions.restore(session, messageOf),
       restoreRetained: (packet, receivedAt) => {
@@ -420,12 +422,13 @@ export class Broker implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#context.closing = true;
-    const { connections, hooks, timers } = this.#context;
+    const { connections, hooks, timers, eventLoop } = this.#context;
     for (const listener of this.#listeners) listener.close();
     // The timers that end what does not end by itself keep no program alive; this one does, until they have.
     const alive = setInterval(() => {}, 1000);
     await Promise.all([...connections].map((client) => client.shutDown())).finally(() => clearInterval(alive));
     timers.clear();
+    eventLoop.stop();
     // Whoever adds a hook now is told, and the hook stopped, when its init has settled.
     await Promise.allSettled(this.#adding.values());
     for (const hook of hooks.all.toReversed()) await this.#stop(hook);

@@ -3,6 +3,7 @@ import { BufferPool } from "./buffer_pool.ts";
 import type { Connection, ConnectionContext } from "./connection.ts";
 import { Cluster } from "./cluster.ts";
 import { Connections } from "./connections.ts";
+import { EventLoop } from "./event_loop.ts";
 import { escapingLogger } from "./escaping_logger.ts";
 import { type DropReason, HookChain } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
@@ -60,6 +61,7 @@ export class BrokerContext implements ConnectionContext {
   readonly hooks = new HookChain();
   readonly pool = new BufferPool();
   readonly slab = new Slab();
+  readonly eventLoop = new EventLoop();
   readonly subscriptions = new SubscriptionTree();
   readonly retained = new Retained(this);
   readonly router = new Router(this);

@@ -1,5 +1,6 @@
 import { Framer } from "../codec/framer.ts";
 import type { BufferPool } from "./buffer_pool.ts";
+import type { EventLoop } from "./event_loop.ts";
 import type { Limits } from "./limits.ts";
 import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 import { Outbound, type OutboundEvents } from "./outbound.ts";
@@ -29,6 +30,7 @@ export interface ConnectionContext {
   readonly limits: Limits;
   readonly pool: BufferPool;
   readonly timers: TimerWheel;
+  readonly eventLoop: EventLoop;
   /** Calls `flush` of the connection before the event loop turns. */
   flushSoon(connection: Connection): void;
 }
@@ -68,6 +70,8 @@ export class Connection {
     let failure: Error | undefined;
     try {
       for (;;) {
+        const turn = this.#context.eventLoop.overdue();
+        if (turn !== undefined) await turn;
         const length = await this.#transport.read();
         if (length === null) break;
         // What a peer sends while it is being disconnected is read, so that it sees the last packet and not a reset.

@@ -3,8 +3,10 @@ import type { ProtocolLevel, Qos } from "../codec/packet.ts";
 import type { PublishPacket } from "../codec/publish.ts";
 import type { SubscriptionRequest } from "../codec/subscribe.ts";
 import type { Broker } from "./broker.ts";
+import type { Limits } from "./limits.ts";
 import type { Logger } from "./logger.ts";
 import type { MaybePromise } from "./maybe_promise.ts";
+import type { QueuePolicy } from "./options.ts";
 
 /** Who a client is. One object per connection, so that a hook can keep what it knows in a `WeakMap`. */
 export interface ClientInfo {
@@ -35,6 +37,10 @@ export interface HookContext {
    * can neither begin a line of its own nor colour or turn around what stands beside it.
    */
   readonly logger: Logger;
+  /** How much of everything the broker accepts. */
+  readonly limits: Limits;
+  /** What happens to a message whose receiver's queue is full. */
+  readonly queuePolicy: QueuePolicy;
   /** Gives the broker a session back that was stored before it was started. One that exists already is left as it is. */
   restoreSession(session: RestoredSession): void;
   /** Gives the broker a retained message back that was received at `receivedAt`, in milliseconds since 1970. */

@@ -231,6 +231,11 @@ export class Message implements PublishFrame {
     this.#owned = true;
   }
 
+  /** Whether it has a message expiry interval. */
+  get expires(): boolean {
+    return this.receivedAt !== 0;
+  }
+
   /** Whether its lifetime has passed [MQTT-3.3.2-5]. */
   get expired(): boolean {
     return this.receivedAt !== 0 && this.remainingSeconds === 0;

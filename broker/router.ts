@@ -63,7 +63,7 @@ export class Router {
       const group = this.#context.subscriptions.group(filter);
       if (group === undefined) continue;
       // The member that the other broker has thought of may be gone; then any other one gets it, wherever that is.
-      const member = chooseMember(group, message, ({ needsRoute }) => needsRoute) ?? chooseMember(group, message);
+      const member = group.chooseHere(leastReadiness(message)) ?? chooseMember(group, message);
       if (member !== undefined) targets.push(this.#admit(message, member, group));
     }
     for (const { clientId, ...terms } of sessions) {
@@ -292,8 +292,12 @@ function chooseMember(
   message: Message,
   mayBeChosen?: (member: Subscriber) => boolean,
 ): Delivery | undefined {
-  // Nothing at QoS 0 waits for a client that is not there.
-  return group.choose(message.qos > 0 ? Readiness.Offline : Readiness.Busy, mayBeChosen);
+  return group.choose(leastReadiness(message), mayBeChosen);
+}
+
+/** Nothing at QoS 0 waits for a client that is not there. */
+function leastReadiness({ qos }: Message): Readiness {
+  return qos > 0 ? Readiness.Offline : Readiness.Busy;
 }
 
 function deliverTo(target: Target | undefined): void {

@@ -595,11 +595,7 @@ export class Session implements Subscriber {
     const backlog = this.#backlog ??= new Backlog();
     const isFull = () =>
       backlog.queue.length >= limits.queueMessages || backlog.queueBytes + message.size > limits.queueBytes;
-    if (isFull()) {
-      for (const expired of backlog.retainQueued((queued) => !queued.message.expired)) {
-        this.#expire(expired);
-      }
-    }
+    if (isFull()) { for (const expired of backlog.sweep(Date.now())) this.#expire(expired); }
     if (queuePolicy === "drop-oldest") {
       // One that would not fit into an empty queue drives nothing out of it.
       while (isFull() && backlog.queue.length > 0 && message.size <= limits.queueBytes) {

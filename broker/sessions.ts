@@ -139,13 +139,17 @@ export class Sessions {
   /** The session's connection has ended. Its will, if it still has one, is published when its delay is over. */
   release(session: Session): void {
     session.suspend();
-    // It is another broker's now.
-    if (this.#sessions.get(session.clientId) !== session) return;
+    if (this.#sessions.get(session.clientId) !== session) return this.#publishDroppedWill(session);
     if (this.#context.closing) return this.#store(session);
     if (session.expiryInterval === 0 || !session.established) return this.end(session);
     if (willDelay(session) > 0) this.#store(session);
     else this.#publishWill(session);
     this.#await(session);
+  }
+
+  /** A connection has ended whose session is another broker's now: whether its will is due is known here alone. */
+  #publishDroppedWill(session: Session): void {
+    if (willDelay(session) === 0) this.#context.storage.inBackground(publishWill(session, this.#context));
   }
 
   /** Takes a session over that was stored before the process started. What it waits for begins with `awaitRestored`. */

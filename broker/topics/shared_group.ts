@@ -22,6 +22,8 @@ export class SharedGroup {
   readonly topicFilter: string;
   #members: Subscription[] = [];
   #next = 0;
+  /** The same for those messages that another broker leaves to the members here: they are no turns of all members. */
+  #nextHere = 0;
 
   constructor(topicFilter: string) {
     this.topicFilter = topicFilter;
@@ -45,28 +47,41 @@ export class SharedGroup {
     if (index === -1) return false;
     this.#members.splice(index, 1);
     if (this.#next > index) this.#next -= 1;
+    if (this.#nextHere > index) this.#nextHere -= 1;
     return true;
   }
 
   /** Whose turn it is; `undefined` if no member that may be chosen is at least as ready as `least`. */
   choose(least: Readiness, mayBeChosen?: (member: Subscriber) => boolean): Subscription | undefined {
-    let best: Subscription | undefined;
+    const index = this.#find(this.#next, least, mayBeChosen);
+    if (index === -1) return undefined;
+    this.#next = index + 1;
+    return this.#members[index];
+  }
+
+  /** The same among those members that need routes. */
+  chooseHere(least: Readiness): Subscription | undefined {
+    const index = this.#find(this.#nextHere, least, ({ needsRoute }) => needsRoute);
+    if (index === -1) return undefined;
+    this.#nextHere = index + 1;
+    return this.#members[index];
+  }
+
+  #find(first: number, least: Readiness, mayBeChosen?: (member: Subscriber) => boolean): number {
     let bestReadiness = least - 1;
-    let bestIndex = 0;
+    let bestIndex = -1;
     for (let step = 0; step < this.#members.length; step++) {
-      const index = (this.#next + step) % this.#members.length;
+      const index = (first + step) % this.#members.length;
       const member = this.#members[index];
       if (mayBeChosen?.(member.subscriber) === false) continue;
       const ready = member.subscriber.readiness;
       // Nothing at QoS 0 waits for a client that is not there.
       if (ready <= bestReadiness || (ready === Readiness.Offline && member.qos === 0)) continue;
-      best = member;
       bestReadiness = ready;
       bestIndex = index;
       if (ready === Readiness.Ready) break;
     }
-    if (best !== undefined) this.#next = bestIndex + 1;
-    return best;
+    return bestIndex;
   }
 
   [Symbol.iterator](): Iterator<Subscription> {
