@@ -152,7 +152,14 @@ function accept(client: Client, message: Message, qos: Qos, packetId: number): M
   // While a hook was asked, the client has been disconnected; what it sends again when it is back must not come twice.
   if (client.state !== "connected") return;
   const { session, context: { router, retained } } = client;
-  const stored = message.retain ? retained.store(message) : undefined;
+  let stored: MaybePromise<void>;
+  try {
+    stored = message.retain ? retained.store(message) : undefined;
+  } catch (error) {
+    // Its client may have been let in by rules that acknowledge what they refuse; this is lost if it is not sent again.
+    if (qos === 0) return logNotStored(client, error);
+    return client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, Promise.reject(error));
+  }
   // A crash leaves what has come of the message and its packet identifier, or neither.
   const isRemembered = qos === 2 && session.durable;
   const routed = router.route(
@@ -171,7 +178,10 @@ function accept(client: Client, message: Message, qos: Qos, packetId: number): M
 }
 
 function logNotStored({ context, info: { clientId } }: Client, error: unknown): void {
-  context.logger.error("a message from {clientId} was not stored: {error}", { clientId, error });
+  context.logger[error instanceof ReasonCodeError ? "debug" : "error"](
+    "a message from {clientId} was not stored: {error}",
+    { clientId, error },
+  );
 }
 
 function reasonFor(matched: boolean): ReasonCode {
