@@ -4,9 +4,14 @@ import { Readiness, SharedGroup } from "../../../broker/topics/shared_group.ts";
 import type { Subscription } from "../../../broker/topics/subscription_tree.ts";
 import type { Qos } from "../../../mod.ts";
 
-function member(clientId: string, readiness: Readiness = Readiness.Ready, qos: Qos = 1): Subscription {
+function member(
+  clientId: string,
+  readiness: Readiness = Readiness.Ready,
+  qos: Qos = 1,
+  needsRoute = true,
+): Subscription {
   return {
-    subscriber: { clientId, readiness, deliver() {} },
+    subscriber: { clientId, readiness, needsRoute, deliver() {} },
     topicFilter: "$share/g/a",
     qos,
     noLocal: false,
@@ -94,6 +99,16 @@ Deno.test("members can be left out of the choice", () => {
     assert.equal(group.choose(Readiness.Ready, (member) => member === b.subscriber), b);
   }
   assert.equal(groupOf(a).choose(Readiness.Offline, (member) => member !== a.subscriber), undefined);
+});
+
+Deno.test("what another broker leaves to the members here is no turn of all of them", () => {
+  const elsewhere = member("elsewhere", Readiness.Ready, 1, false);
+  const group = groupOf(member("a"), elsewhere, member("b"));
+  const here = () => group.chooseHere(Readiness.Offline)?.subscriber.clientId;
+  assert.deepEqual([here(), ...turns(group, 2), here(), here(), ...turns(group, 2)], [
+    ...["a", "a", "elsewhere", "b", "a", "b", "a"],
+  ]);
+  assert.equal(groupOf(elsewhere).chooseHere(Readiness.Offline), undefined);
 });
 
 Deno.test("joining again replaces the terms and counts once", () => {
