@@ -11,7 +11,7 @@ import type { Qos } from "../../../mod.ts";
 import { arbitraryTopicFilter, arbitraryTopicName, matches } from "./arbitrary_topics.ts";
 
 function subscriber(clientId: string): Subscriber {
-  return { clientId, readiness: Readiness.Ready, deliver() {} };
+  return { clientId, readiness: Readiness.Ready, needsRoute: true, deliver() {} };
 }
 
 const [ann, bob] = ["ann", "bob"].map(subscriber);
