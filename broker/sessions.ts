@@ -159,7 +159,7 @@ export class Sessions {
 
   /** Takes a session over that was another broker's and has no connection. */
   adopt(stored: RestoredSession): void {
-    if (this.#sessions.has(stored.clientId)) return;
+    if (this.#context.closing || this.#sessions.has(stored.clientId)) return;
     this.#goOn(this.#restore(stored, this.#messageOf));
   }
 
