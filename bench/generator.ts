@@ -4,8 +4,10 @@ import { generatorCore, pinned } from "./pinning.ts";
 
 /** The load to generate: options of the command `bench`, which has defaults for what may be left out. */
 export type LoadOptions =
-  & Pick<BenchOptions, "scenario" | "publishers" | "subscribers" | "qos" | "payload" | "window" | "rate" | "level">
-  & Pick<BenchOptions, "seconds" | "warmUp" | "host" | "port" | "username" | "pw" | "brokerPid">;
+  & Pick<BenchOptions, "scenario" | "publishers" | "subscribers" | "qos" | "payload" | "properties" | "window">
+  & Pick<BenchOptions, "rate" | "storm" | "level" | "seconds" | "warmUp" | "host" | "port" | "username" | "pw">
+  & Pick<BenchOptions, "brokerPid" | "cafile">
+  & Partial<Pick<BenchOptions, "topicsPerSubscriber" | "transport">>;
 
 const cli = `${import.meta.dirname}/../cli.ts`;
 
@@ -35,9 +37,12 @@ export async function generateLoad(load: LoadOptions, signal: AbortSignal): Prom
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
-/** `{ warmUp: 1 }` as `--warm-up=1`. */
+/** `{ warmUp: 1, properties: true }` as `--warm-up=1 --properties`. */
 function commandArguments(load: LoadOptions): string[] {
   return Object.entries(load)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}=${value}`);
+    .map(([name, value]) => {
+      const option = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+      return value === true ? option : `${option}=${value}`;
+    });
 }

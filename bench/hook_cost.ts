@@ -9,9 +9,10 @@ import type { ProtocolLevel } from "../cli/bench/packets.ts";
 import { thousands } from "../cli/bench/summary.ts";
 import { startLocal } from "./brokers.ts";
 import { generateLoad } from "./generator.ts";
-import { type HookVariant, hookVariants, user } from "./hook_variants.ts";
+import { type HookVariant, hookVariants } from "./hook_variants.ts";
 import { positiveNumber, protocolLevel, wholeNumber } from "./option_values.ts";
 import { canPin } from "./pinning.ts";
+import { user } from "./setup.ts";
 
 interface Options {
   rounds: number;

@@ -1,7 +1,6 @@
-import { aclHook, type AclRule, authHook, type Hook } from "../hooks/mod.ts";
-
-/** Who the load generator logs in as. */
-export const user = { username: "bench", password: "secret" };
+import { aclHook, authHook, type Hook } from "../hooks/mod.ts";
+import { accessRules } from "./access_rules.ts";
+import { user } from "./setup.ts";
 
 /** What {@linkcode hookVariants} compares with each other. */
 export interface HookVariant {
@@ -23,22 +22,6 @@ const observer: Hook = {
   onSessionEnded: () => {},
 };
 
-/** Rules as a house would have them; the last one is for the load generator. */
-const rules: AclRule[] = [
-  { permission: "allow", username: "admin" },
-  { permission: "deny", topicFilter: "+/+/secret/#" },
-  { permission: "allow", clientId: "sensor-*", topicFilter: "sensors/%c/#", access: "write" },
-  { permission: "deny", clientId: "sensor-*" },
-  { permission: "allow", topicFilter: "users/%u/#" },
-  { permission: "allow", topicFilter: "public/#", access: "read" },
-  ...["kitchen", "hall", "garage", "garden", "cellar", "attic"].flatMap((room): AclRule[] => [
-    { permission: "deny", topicFilter: `home/${room}/lock/#`, access: "write" },
-    { permission: "allow", topicFilter: `home/${room}/+/state` },
-  ]),
-  { permission: "deny", username: "guest*" },
-  { permission: "allow", topicFilter: "bench/#" },
-];
-
 /** The first is what the others are compared with; the second shows how far two runs of the same thing are apart. */
 export const hookVariants: HookVariant[] = [
   { name: "no hook", target: 1, hooks: () => [] },
@@ -52,9 +35,9 @@ export const hookVariants: HookVariant[] = [
   },
   { name: "auth", target: 0.95, hooks: () => [logins()] },
   {
-    name: `auth, and ACL with ${rules.length} rules`,
+    name: `auth, and ACL with ${accessRules.length} rules`,
     target: 0.85,
-    hooks: () => [logins(), aclHook({ rules, denyByDefault: true })],
+    hooks: () => [logins(), aclHook({ rules: accessRules, denyByDefault: true })],
   },
 ];
 

@@ -11,22 +11,24 @@ export function startClosedLoop(group: Group, signal: AbortSignal): Promise<neve
   const { publishers, subscribers } = group;
   const window = publishers.reduce((sum, publisher) => sum + publisher.window, 0);
   let turn = 0;
+  let advancing = false;
+
+  /** Once for everything that has come at one time. */
+  function advanceSoon(): void {
+    if (!advancing) queueMicrotask(advance);
+    advancing = true;
+  }
 
   function advance(): void {
+    advancing = false;
     if (signal.aborted) return;
-    let credit = window - (group.published - slowestDelivered());
+    let credit = window - (group.published - group.arrived);
     for (let publisher = nextReady(); publisher && publisher.batch <= credit; publisher = nextReady()) {
       publisher.publish();
       group.published += publisher.batch;
       credit -= publisher.batch;
       turn = (turn + 1) % publishers.length;
     }
-  }
-
-  function slowestDelivered(): number {
-    let fewest = Infinity;
-    for (const { delivered } of subscribers) if (delivered < fewest) fewest = delivered;
-    return fewest;
   }
 
   /** The publisher whose turn it is, or the first after it that has room in its window. */
@@ -41,8 +43,8 @@ export function startClosedLoop(group: Group, signal: AbortSignal): Promise<neve
   // Acknowledgements are waited for; a late count of QoS 0 messages is made up for by the window.
   const unhurried = publishers.every(({ qos }) => qos === 0);
   const ends = [
-    ...subscribers.map((subscriber) => subscriber.receive(advance, { unhurried })),
-    ...publishers.map((publisher) => publisher.receive(advance)),
+    ...subscribers.map((subscriber) => subscriber.receive(advanceSoon, { unhurried })),
+    ...publishers.map((publisher) => publisher.receive(advanceSoon)),
   ];
   advance();
   return Promise.race(ends);

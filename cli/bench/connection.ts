@@ -11,7 +11,10 @@ import {
   type QoS,
   subackRefusal,
   subscribePacket,
+  unsubackRefusal,
+  unsubscribePacket,
 } from "./packets.ts";
+import { openSocket, type Socket, type SocketAddress } from "./socket.ts";
 
 const readBufferSize = 128 * 1024;
 
@@ -19,10 +22,7 @@ const readBufferSize = 128 * 1024;
 const smallRead = 1024;
 
 /** Who connects where. */
-export interface ConnectOptions extends ClientIdentity {
-  hostname: string;
-  port: number;
-}
+export interface ConnectOptions extends ClientIdentity, SocketAddress {}
 
 /**
  * One MQTT client connection that costs its process as little as possible: packets are written into one outbound buffer,
@@ -34,7 +34,7 @@ export class Connection {
   /** How many QoS 1 and 2 messages the broker takes at a time. */
   receiveMaximum = 65_535;
 
-  readonly #socket: Deno.TcpConn;
+  readonly #socket: Socket;
   readonly #level: ProtocolLevel;
   #outboundLength = 0;
   #spare: Uint8Array = new Uint8Array();
@@ -43,7 +43,7 @@ export class Connection {
   /** What came right behind the answer to a request: messages that waited for a session. */
   #early: Uint8Array = new Uint8Array();
 
-  private constructor(socket: Deno.TcpConn, level: ProtocolLevel) {
+  private constructor(socket: Socket, level: ProtocolLevel) {
     this.#socket = socket;
     this.#level = level;
   }
@@ -53,20 +53,19 @@ export class Connection {
    *
    * @throws {Failure} If there is no broker, or if it refuses.
    */
-  static async open({ hostname, port, ...client }: ConnectOptions): Promise<Connection> {
-    const broker = hostAndPort(hostname, port);
-    const socket = await Deno.connect({ hostname, port }).catch((error) => {
+  static async open(options: ConnectOptions): Promise<Connection> {
+    const broker = hostAndPort(options.hostname, options.port);
+    const socket = await openSocket(options).catch((error) => {
       const refused = error instanceof Deno.errors.ConnectionRefused;
       const problem = refused ? "connection refused (is a broker running there?)" : error.message;
       throw new Failure(`cannot connect to ${broker}: ${problem}`);
     });
-    const connection = new Connection(socket, client.level);
+    const connection = new Connection(socket, options.level);
     try {
-      socket.setNoDelay(true);
-      const connack = await connection.#request(connectPacket(client));
+      const connack = await connection.#request(connectPacket(options));
       const refusal = connackRefusal(connack);
       if (refusal !== undefined) throw new Failure(`${broker} ${refusal}`);
-      if (client.level === 5) connection.receiveMaximum = connackReceiveMaximum(connack);
+      if (options.level === 5) connection.receiveMaximum = connackReceiveMaximum(connack);
       return connection;
     } catch (error) {
       socket.close();
@@ -79,9 +78,28 @@ export class Connection {
    *
    * @throws {Failure} If the broker grants another QoS, or none.
    */
-  async subscribe(filter: string, qos: QoS): Promise<void> {
-    const suback = await this.#request(subscribePacket(1, filter, qos, this.#level));
-    const refusal = subackRefusal(suback, qos);
+  subscribe(filter: string, qos: QoS): Promise<void> {
+    return this.subscribeAll([filter], qos);
+  }
+
+  /**
+   * Subscribes to all filters at once and waits for SUBACK.
+   *
+   * @throws {Failure} If the broker grants another QoS to one of them, or none.
+   */
+  async subscribeAll(filters: string[], qos: QoS): Promise<void> {
+    const suback = await this.#request(subscribePacket(1, filters, qos, this.#level));
+    const refusal = subackRefusal(suback, filters.length, qos);
+    if (refusal !== undefined) throw new Failure(`the broker ${refusal}`);
+  }
+
+  /**
+   * Unsubscribes and waits for UNSUBACK; messages to this client must not be under way.
+   *
+   * @throws {Failure} If the broker answers with something else.
+   */
+  async unsubscribe(filter: string): Promise<void> {
+    const refusal = unsubackRefusal(await this.#request(unsubscribePacket(1, [filter], this.#level)));
     if (refusal !== undefined) throw new Failure(`the broker ${refusal}`);
   }
 

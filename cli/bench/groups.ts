@@ -4,13 +4,23 @@ import type { LoadRequest } from "./load.ts";
 import { publishTemplate } from "./packets.ts";
 import { Publisher } from "./publisher.ts";
 import { Subscriber } from "./subscriber.ts";
+import { groupTopics } from "./topics.ts";
 
-/** Clients that share one topic, connected and subscribed, and what has passed between them. */
+/** Bytes of payload in a batch, where a message is not larger: what a processor's caches can hold for many publishers. */
+const largestBatch = 64 * 1024;
+
+/** Clients that exchange messages, connected and subscribed, and what has passed between them. */
 export class Group {
+  /** Whether each message goes to one of the subscribers, rather than to all. */
+  readonly toOne: boolean;
   readonly publishers: Publisher[] = [];
   readonly subscribers: Subscriber[] = [];
   /** Messages published so far. */
   published = 0;
+
+  constructor({ toOne = false }: { toOne?: boolean } = {}) {
+    this.toOne = toOne;
+  }
 
   /** Deliveries so far, to all subscribers together, without duplicates. */
   get delivered(): number {
@@ -24,7 +34,15 @@ export class Group {
 
   /** Deliveries that are still to come. */
   get outstanding(): number {
-    return this.published * this.subscribers.length - this.delivered;
+    return this.published * (this.toOne ? 1 : this.subscribers.length) - this.delivered;
+  }
+
+  /** Messages that have arrived at the subscriber that is the furthest behind, or, each going to one, at any. */
+  get arrived(): number {
+    if (this.toOne) return this.delivered;
+    let fewest = Infinity;
+    for (const { delivered } of this.subscribers) if (delivered < fewest) fewest = delivered;
+    return fewest;
   }
 
   /** Whether everything published has arrived and is acknowledged. */
@@ -63,31 +81,30 @@ async function openGroup(
   connections: Connection[],
   latencies: LatencyHistogram,
 ): Promise<Group> {
-  const { hostname, port, level, username, password, publishers, subscribers, qos, payloadSize } = request;
-  const topic = `${request.topic}/${String(number).padStart(3, "0")}`;
-  const template = publishTemplate({ topic, payloadSize, qos, level });
+  const { level, qos, payloadSize, withProperties } = request;
+  const topics = groupTopics(`${request.topic}/${String(number).padStart(3, "0")}`, request);
+  const template = publishTemplate({ topic: topics.published[0][0], payloadSize, qos, level, withProperties });
   const open = async (role: "p" | "s", index: number) => {
     // Every broker has to take a client id of up to 23 letters and digits [MQTT-3.1.3-5].
-    const clientId = `bench${Deno.pid}g${number}${role}${index}`;
-    const connection = await Connection.open({ hostname, port, level, username, password, clientId });
+    const connection = await Connection.open({ ...request, clientId: `${request.clientIds}g${number}${role}${index}` });
     connections.push(connection);
     return connection;
   };
 
-  const group = new Group();
-  for (let index = 0; index < subscribers; index++) {
+  const group = new Group({ toOne: request.routing === "shared" || request.routing === "spread" });
+  for (const [index, filters] of topics.filters.entries()) {
     const connection = await open("s", index);
-    await connection.subscribe(topic, qos);
+    await connection.subscribeAll(filters, qos);
     const onLatency = (milliseconds: number, messages: number) => latencies.record(milliseconds, messages);
     group.subscribers.push(new Subscriber(connection, template, qos, onLatency));
   }
-  for (let index = 0; index < publishers; index++) {
+  for (const [index, published] of topics.published.entries()) {
     const connection = await open("p", index);
     const { receiveMaximum } = connection;
     const paced = request.rate !== undefined;
     const window = paced ? receiveMaximum : Math.min(request.window, receiveMaximum);
-    const batch = paced ? 1 : Math.ceil(window / 4);
-    group.publishers.push(new Publisher(connection, template, qos, { window, batch, index }));
+    const batch = paced ? 1 : Math.ceil(Math.min(window / 4, largestBatch / payloadSize));
+    group.publishers.push(new Publisher(connection, template, qos, { window, batch, index, topics: published }));
   }
   return group;
 }

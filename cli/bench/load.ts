@@ -4,32 +4,35 @@ import { type Group, openGroups } from "./groups.ts";
 import { LatencyHistogram } from "./latency_histogram.ts";
 import { startPaced } from "./paced.ts";
 import type { ProtocolLevel, QoS } from "./packets.ts";
-import { readProcessStats } from "./process_stats.ts";
+import type { SocketAddress } from "./socket.ts";
+import { SubscribeStorm } from "./storm.ts";
+import { beginStretch, type Counts } from "./stretch.ts";
+import type { GroupShape } from "./topics.ts";
 
 /** Which load {@linkcode runLoad} puts on which broker. */
-export interface LoadRequest {
-  hostname: string;
-  port: number;
+export interface LoadRequest extends SocketAddress, GroupShape {
   username?: string;
   password?: string;
   /** Of the broker's process on this machine; without it there are no figures of it. */
   brokerPid?: number;
   level: ProtocolLevel;
+  /** What the ids of all clients begin with. */
+  clientIds: string;
   /** What the topics of all groups begin with. */
   topic: string;
-  /** Independent groups of clients, each with a topic of its own. */
+  /** Independent groups of clients of the same shape, each with topics of its own. */
   groups: number;
-  /** Publishers in each group. */
-  publishers: number;
-  /** Subscribers in each group; each gets what all publishers of the group publish. */
-  subscribers: number;
   qos: QoS;
   /** Bytes of payload in each message, at least 16. */
   payloadSize: number;
+  /** Whether messages have properties; MQTT 5.0 only. */
+  withProperties?: boolean;
   /** Messages that each publisher may be ahead of the slowest subscriber of its group; without a rate. */
   window: number;
   /** Messages a second, of all publishers together; without it they publish as fast as the broker delivers. */
   rate?: number;
+  /** Subscriptions a second that are made and ended again beside the messages. Default none. */
+  storm?: number;
   warmUpSeconds: number;
   seconds: number;
 }
@@ -40,6 +43,8 @@ export interface LoadResult {
   sentPerSecond: number;
   /** Deliveries to subscribers, in the time measured, without duplicates. */
   deliveredPerSecond: number;
+  /** Subscriptions that were made and ended beside the messages; absent where none was asked for. */
+  subscribesPerSecond?: number;
   /** Deliveries that had not come when nothing came any more, warm-up included. */
   lost: number;
   /** Deliveries that came again, or behind a later one of their publisher. */
@@ -81,53 +86,71 @@ const drainSeconds = 5;
  *
  * @throws {Error} If the load cannot be carried out: no broker, a refusal, a connection that ends.
  */
-export async function runLoad(request: LoadRequest, { signal, onProgress }: LoadOptions = {}): Promise<LoadResult> {
+export async function runLoad(request: LoadRequest, options: LoadOptions = {}): Promise<LoadResult> {
   const latencies = new LatencyHistogram();
   const publishing = new AbortController();
   await using opened = await openGroups(request, latencies);
   const { groups } = opened;
-  const failure = Promise.race(
-    request.rate === undefined
-      ? groups.map((group) => startClosedLoop(group, publishing.signal))
-      : [startPaced(groups, { rate: request.rate, signal: publishing.signal })],
+  await using storm = request.storm === undefined ? undefined : await SubscribeStorm.open(
+    { ...request, rate: request.storm },
   );
-  const interruption = Promise.withResolvers<never>();
-  const interrupt = () => interruption.reject(signal?.reason);
-  signal?.addEventListener("abort", interrupt);
-  const stopReporting = onProgress && reportProgress(groups, onProgress);
-  const publish = async () => {
+  const counts = () => ({
+    published: total(groups, "published"),
+    delivered: total(groups, "delivered"),
+    subscribed: storm?.count,
+  });
+
+  async function measure(): Promise<LoadResult> {
     await delay(request.warmUpSeconds * 1000, undefined, publishing);
     latencies.clear();
-    const before = snapshot(groups, request.brokerPid);
+    const endStretch = beginStretch(counts, request.brokerPid);
     await delay(request.seconds * 1000, undefined, publishing);
-    const result = difference(before, snapshot(groups, request.brokerPid), latencies);
+    const result = { ...endStretch(), latency: latencyOf(latencies) };
     publishing.abort();
-    stopReporting?.();
     await drain(groups);
     const lost = total(groups, "outstanding");
     if (lost === 0 && !groups.every((group) => group.idle)) throw new Error("the broker left messages unacknowledged");
     return { ...result, lost, duplicates: total(groups, "duplicates") };
-  };
+  }
+
+  const failure = Promise.race([
+    ...request.rate === undefined
+      ? groups.map((group) => startClosedLoop(group, publishing.signal))
+      : [startPaced(groups, { rate: request.rate, signal: publishing.signal })],
+    storm?.run() ?? new Promise<never>(() => {}),
+  ]);
   try {
-    signal?.throwIfAborted();
-    return await Promise.race([publish(), failure, interruption.promise]);
+    return await withReports(counts, options, (interrupted) => Promise.race([measure(), failure, interrupted]));
   } finally {
     publishing.abort();
+  }
+}
+
+/** Calls `onProgress` each second while `load` runs, which is given a promise that is rejected at the signal. */
+export async function withReports(
+  counts: () => Counts,
+  { signal, onProgress }: LoadOptions,
+  load: (interrupted: Promise<never>) => Promise<LoadResult>,
+): Promise<LoadResult> {
+  signal?.throwIfAborted();
+  const interruption = Promise.withResolvers<never>();
+  const interrupt = () => interruption.reject(signal?.reason);
+  signal?.addEventListener("abort", interrupt);
+  const stopReporting = onProgress && reportProgress(counts, onProgress);
+  try {
+    return await load(interruption.promise);
+  } finally {
     stopReporting?.();
     signal?.removeEventListener("abort", interrupt);
   }
 }
 
 /** Calls `onProgress` each second until the function that it returns is called. */
-function reportProgress(groups: Group[], onProgress: (progress: Progress) => void): () => void {
+function reportProgress(counts: () => Counts, onProgress: (progress: Progress) => void): () => void {
   const start = performance.now();
-  let before = { seconds: 0, published: total(groups, "published"), delivered: total(groups, "delivered") };
+  let before = { seconds: 0, ...counts() };
   const timer = setInterval(() => {
-    const now = {
-      seconds: (performance.now() - start) / 1000,
-      published: total(groups, "published"),
-      delivered: total(groups, "delivered"),
-    };
+    const now = { seconds: (performance.now() - start) / 1000, ...counts() };
     const elapsed = now.seconds - before.seconds;
     onProgress({
       seconds: now.seconds,
@@ -139,36 +162,10 @@ function reportProgress(groups: Group[], onProgress: (progress: Progress) => voi
   return () => clearInterval(timer);
 }
 
-type Snapshot = ReturnType<typeof snapshot>;
-
-function snapshot(groups: Group[], brokerPid: number | undefined) {
-  return {
-    seconds: performance.now() / 1000,
-    published: total(groups, "published"),
-    delivered: total(groups, "delivered"),
-    broker: brokerPid === undefined ? undefined : readProcessStats(brokerPid),
-    generator: readProcessStats(Deno.pid),
-  };
-}
-
-function difference(
-  before: Snapshot,
-  after: Snapshot,
-  latencies: LatencyHistogram,
-): Omit<LoadResult, "lost" | "duplicates"> {
-  const elapsed = after.seconds - before.seconds;
-  const cpuPercent = (start?: number, end?: number) =>
-    start === undefined || end === undefined ? undefined : (end - start) / elapsed * 100;
-  return {
-    sentPerSecond: (after.published - before.published) / elapsed,
-    deliveredPerSecond: (after.delivered - before.delivered) / elapsed,
-    latency: latencies.count === 0
-      ? undefined
-      : { p50Milliseconds: latencies.percentile(50), p99Milliseconds: latencies.percentile(99) },
-    generatorCpuPercent: cpuPercent(before.generator?.cpuSeconds, after.generator?.cpuSeconds),
-    brokerCpuPercent: cpuPercent(before.broker?.cpuSeconds, after.broker?.cpuSeconds),
-    brokerResidentMegabytes: after.broker && after.broker.residentBytes / 2 ** 20,
-  };
+/** The percentiles of what was recorded; undefined where nothing was. */
+export function latencyOf(latencies: LatencyHistogram): LoadResult["latency"] {
+  if (latencies.count === 0) return undefined;
+  return { p50Milliseconds: latencies.percentile(50), p99Milliseconds: latencies.percentile(99) };
 }
 
 function total(groups: Group[], figure: "published" | "delivered" | "duplicates" | "outstanding"): number {

@@ -15,6 +15,7 @@ export const Header = {
   pubrel: 0x62,
   pubcomp: 0x70,
   suback: 0x90,
+  unsuback: 0xb0,
   disconnect: 0xe0,
 } as const;
 
@@ -44,31 +45,52 @@ export function connectPacket({ clientId, level, username, password, persistent 
 /** A DISCONNECT with which a client says goodbye. */
 export const disconnectPacket: Uint8Array = bytes(0xe0, 0);
 
-/** A SUBSCRIBE for one topic filter. */
-export function subscribePacket(packetId: number, filter: string, qos: QoS, level: ProtocolLevel): Uint8Array {
-  return packet(0x82, bytes(packetId >> 8, packetId & 0xff), properties(level), text(filter), bytes(qos));
+/** A SUBSCRIBE to topic filters. */
+export function subscribePacket(packetId: number, filters: string[], qos: QoS, level: ProtocolLevel): Uint8Array {
+  const subscriptions = filters.flatMap((filter) => [text(filter), bytes(qos)]);
+  return packet(0x82, bytes(packetId >> 8, packetId & 0xff), properties(level), ...subscriptions);
+}
+
+/** An UNSUBSCRIBE from topic filters. */
+export function unsubscribePacket(packetId: number, filters: string[], level: ProtocolLevel): Uint8Array {
+  return packet(0xa2, bytes(packetId >> 8, packetId & 0xff), properties(level), ...filters.map(text));
 }
 
 /** A PUBLISH, and where in it the parts are that differ from message to message. */
 export interface PublishTemplate {
   packet: Uint8Array;
+  topicOffset: number;
   /** Of the packet identifier's high byte; meaningless at QoS 0. */
   packetIdOffset: number;
   payloadOffset: number;
 }
 
+/** What {@linkcode publishTemplate} makes a PUBLISH of. */
+export interface PublishOptions {
+  topic: string;
+  /** At least {@linkcode stampSize}. */
+  payloadSize: number;
+  qos: QoS;
+  level: ProtocolLevel;
+  /** Whether it has properties, as MQTT 5.0 allows them. Default false. */
+  withProperties?: boolean;
+  /** Whether it is to be retained. Default false. */
+  retain?: boolean;
+}
+
 /**
- * A PUBLISH with a payload of zeros, at least {@linkcode stampSize} of them. What a broker delivers of it to a subscriber of the same level and QoS has the same
+ * A PUBLISH with a payload of zeros. What a broker delivers of it to a subscriber of the same level and QoS has the same
  * size and the same fixed header.
  */
-export function publishTemplate(
-  { topic, payloadSize, qos, level }: { topic: string; payloadSize: number; qos: QoS; level: ProtocolLevel },
-): PublishTemplate {
+export function publishTemplate(options: PublishOptions): PublishTemplate {
+  const { topic, payloadSize, qos, level, withProperties, retain } = options;
   const packetId = qos === 0 ? bytes() : bytes(0, 0);
-  const variableHeaderEnd = properties(level);
-  const whole = packet(0x30 | (qos << 1), text(topic), packetId, variableHeaderEnd, new Uint8Array(payloadSize));
+  const variableHeaderEnd = withProperties ? messageProperties() : properties(level);
+  const header = 0x30 | (qos << 1) | (retain ? 1 : 0);
+  const whole = packet(header, text(topic), packetId, variableHeaderEnd, new Uint8Array(payloadSize));
   const payloadOffset = whole.length - payloadSize;
-  return { packet: whole, payloadOffset, packetIdOffset: payloadOffset - variableHeaderEnd.length - packetId.length };
+  const packetIdOffset = payloadOffset - variableHeaderEnd.length - packetId.length;
+  return { packet: whole, payloadOffset, packetIdOffset, topicOffset: bodyOffset(whole) + 2 };
 }
 
 /** Why a broker said no, or undefined where the packet is a CONNACK that accepts. */
@@ -92,12 +114,18 @@ export function connackReceiveMaximum(packet: Uint8Array): number {
   return 65_535;
 }
 
-/** Why a broker did not grant the QoS, or undefined where the packet is a SUBACK that does. */
-export function subackRefusal(packet: Uint8Array, qos: QoS): string | undefined {
+/** Why a broker did not grant the QoS to all filters, or undefined where the packet is a SUBACK that does. */
+export function subackRefusal(packet: Uint8Array, filters: number, qos: QoS): string | undefined {
   if (packet[0] !== Header.suback) return `answered SUBSCRIBE with packet type ${packet[0] >> 4}`;
-  const granted = packet[packet.length - 1];
-  if (granted >= 0x80) return `refused the subscription: ${refusal(granted)}`;
-  return granted === qos ? undefined : `granted QoS ${granted} to a subscription at QoS ${qos}`;
+  const other = packet.subarray(packet.length - filters).find((granted) => granted !== qos);
+  if (other === undefined) return undefined;
+  if (other >= 0x80) return `refused the subscription: ${refusal(other)}`;
+  return `granted QoS ${other} to a subscription at QoS ${qos}`;
+}
+
+/** Why a broker did not end the subscriptions, or undefined where the packet is an UNSUBACK. */
+export function unsubackRefusal(packet: Uint8Array): string | undefined {
+  return packet[0] === Header.unsuback ? undefined : `answered UNSUBSCRIBE with packet type ${packet[0] >> 4}`;
 }
 
 /** What is wrong with a packet that nobody waits for: the broker says goodbye, or it does not keep to the protocol. */
@@ -152,6 +180,23 @@ function text(value: string): Uint8Array {
 /** No properties: a zero length in MQTT 5.0, nothing at all before. */
 function properties(level: ProtocolLevel): Uint8Array {
   return level === 5 ? bytes(0) : bytes();
+}
+
+/** The properties that a message in MQTT 5.0 might have, behind their length. */
+function messageProperties(): Uint8Array {
+  const parts = [
+    bytes(0x02, 0, 0, 0x0e, 0x10), // Message Expiry Interval: an hour
+    bytes(0x03),
+    text("application/octet-stream"), // Content Type
+    bytes(0x08),
+    text("bench/answers"), // Response Topic
+    bytes(0x09),
+    text("correlation"), // Correlation Data
+    bytes(0x26),
+    text("trace-id"),
+    text("4bf92f3577b34da6"), // User Property
+  ];
+  return bytes(parts.reduce((sum, part) => sum + part.length, 0), ...parts.flatMap((part) => [...part]));
 }
 
 function bodyOffset(packet: Uint8Array): number {

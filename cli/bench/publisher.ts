@@ -1,8 +1,11 @@
 import type { Connection } from "./connection.ts";
 import { refusal } from "../client.ts";
-import { Header, type PublishTemplate, type QoS, twoByteInteger, unexpectedPacket } from "./packets.ts";
+import { Header, type PublishTemplate, type QoS, stampSize, twoByteInteger, unexpectedPacket } from "./packets.ts";
 
 const acknowledgementSize = 4;
+
+/** Bytes of a message that takes longer to copy than to find. */
+const largeMessage = 4096;
 
 /** Options of a {@linkcode Publisher}. */
 export interface PublisherOptions {
@@ -12,9 +15,11 @@ export interface PublisherOptions {
   batch: number;
   /** Its number among the publishers to its topic. Default 0. */
   index?: number;
+  /** Topics that it publishes to in turn, each as long as the template's. Default: the template's. */
+  topics?: string[];
 }
 
-/** A client that publishes to one topic, and at QoS 1 and 2 completes the exchange of every message. */
+/** A client that publishes, and at QoS 1 and 2 completes the exchange of every message. */
 export class Publisher {
   readonly window: number;
   readonly batch: number;
@@ -22,8 +27,11 @@ export class Publisher {
 
   readonly #connection: Connection;
   readonly #template: PublishTemplate;
+  /** One batch behind the other, until each topic has had its turn. */
   readonly #run: Uint8Array;
   readonly #stamps: DataView;
+  /** Where in the run the next batch begins. */
+  #nextBatch = 0;
   readonly #index: number;
   /** The number of the next message, in 32 bits. */
   #nextNumber = 0;
@@ -37,14 +45,15 @@ export class Publisher {
     connection: Connection,
     template: PublishTemplate,
     qos: QoS,
-    { window, batch, index = 0 }: PublisherOptions,
+    { window, batch, index = 0, topics = [] }: PublisherOptions,
   ) {
     this.window = window;
     this.batch = batch;
     this.#connection = connection;
     this.#template = template;
     this.qos = qos;
-    this.#run = repeat(template.packet, batch);
+    this.#run = repeat(template.packet, Math.max(1, Math.ceil(topics.length / batch)) * batch);
+    if (topics.length > 0) this.#writeTopics(topics);
     this.#stamps = new DataView(this.#run.buffer);
     this.#index = index;
   }
@@ -66,11 +75,14 @@ export class Publisher {
 
   /** Sends a batch of messages in one write. */
   publish(): void {
-    this.#stamp();
-    const offset = this.#connection.reserve(this.#run.length);
-    this.#connection.outbound.set(this.#run, offset);
-    if (this.qos > 0) this.#numberPackets(offset, offset + this.#run.length);
+    const start = this.#nextBatch;
+    const end = start + this.batch * this.#template.packet.length;
+    this.#stamp(start, end);
+    const offset = this.#connection.reserve(end - start);
+    this.#copy(start, end, offset);
+    if (this.qos > 0) this.#numberPackets(offset, offset + end - start);
     this.#connection.flush();
+    this.#nextBatch = end % this.#run.length;
   }
 
   /** Takes the broker's acknowledgements, until the connection ends; calls `onCompleted` when some complete an exchange. */
@@ -84,11 +96,33 @@ export class Publisher {
     });
   }
 
+  /** Of large messages only what is in front of the stamp's end: nobody looks at the rest, whatever it may be. */
+  #copy(start: number, end: number, offset: number): void {
+    const { outbound } = this.#connection;
+    const { packet, payloadOffset } = this.#template;
+    if (packet.length < largeMessage) {
+      outbound.set(this.#run.subarray(start, end), offset);
+      return;
+    }
+    const head = payloadOffset + stampSize;
+    for (let from = start; from < end; from += packet.length) {
+      outbound.set(this.#run.subarray(from, from + head), offset + from - start);
+    }
+  }
+
+  #writeTopics(topics: string[]): void {
+    const { packet, topicOffset } = this.#template;
+    const encoded = topics.map((topic) => new TextEncoder().encode(topic));
+    for (let number = 0; number * packet.length < this.#run.length; number++) {
+      this.#run.set(encoded[number % encoded.length], number * packet.length + topicOffset);
+    }
+  }
+
   /** Writes into each payload what {@linkcode stampSize} speaks of. */
-  #stamp(): void {
+  #stamp(start: number, end: number): void {
     const { packet, payloadOffset } = this.#template;
     const now = performance.now();
-    for (let stamp = payloadOffset; stamp < this.#run.length; stamp += packet.length) {
+    for (let stamp = start + payloadOffset; stamp < end; stamp += packet.length) {
       this.#stamps.setFloat64(stamp, now);
       this.#stamps.setUint32(stamp + 8, this.#index);
       this.#stamps.setUint32(stamp + 12, this.#nextNumber);

@@ -1,35 +1,39 @@
 import { hostAndPort } from "../host_and_port.ts";
 import type { LoadRequest, LoadResult } from "./load.ts";
+import type { ScenarioName } from "./scenario.ts";
 
 /** From here on, of one core, the load generator has no time left. */
-const busyPercent = 90;
+export const busyPercent = 90;
 
 /** One line on what will be done. */
-export function describeLoad(request: LoadRequest): string {
-  const { groups, publishers, subscribers, qos, payloadSize, window, rate } = request;
+export function describeLoad(request: LoadRequest, scenario: ScenarioName): string {
+  const broker = hostAndPort(request.hostname, request.port);
+  const { groups, publishers, subscribers } = request;
+  const version = request.level === 5 ? "MQTT 5.0" : "MQTT 3.1.1";
+  if (scenario === "connect") {
+    return `${broker}: ${counted(publishers, "client")} that connect again and again, ${version}`;
+  }
   return [
-    `${hostAndPort(request.hostname, request.port)}: ${counted(groups * publishers, "publisher")} to ` +
-    counted(groups * subscribers, "subscriber"),
-    counted(groups, "topic"),
-    `QoS ${qos}`,
-    `${thousands(payloadSize)} bytes`,
-    request.level === 5 ? "MQTT 5.0" : "MQTT 3.1.1",
-    rate === undefined ? `window ${thousands(window)}` : `${thousands(rate)} msg/s`,
+    `${broker}: ${counted(groups * publishers, "publisher")} to ${counted(groups * subscribers, "subscriber")}`,
+    topicCount(request),
+    `QoS ${request.qos}`,
+    `${thousands(request.payloadSize)} bytes`,
+    request.withProperties ? `${version} with properties` : version,
+    request.rate === undefined ? `window ${thousands(request.window)}` : `${thousands(request.rate)} msg/s`,
+    ...request.storm === undefined ? [] : [`${thousands(request.storm)} subscribes/s beside it`],
   ].join(", ");
 }
 
+function topicCount({ routing, groups, publishers, subscribers, topicsPerSubscriber }: LoadRequest): string {
+  if (routing === "wildcards") return `wildcards for ${counted(publishers, "topic")}`;
+  if (routing === "shared") return "one shared subscription";
+  return counted(routing === "spread" ? subscribers * topicsPerSubscriber : groups, "topic");
+}
+
 /** A table of what came of it. */
-export function summary(result: LoadResult): string {
-  const { sentPerSecond, deliveredPerSecond, latency, lost, duplicates } = result;
+export function summary(result: LoadResult, scenario: ScenarioName): string {
   const rows = [
-    ["sent", `${thousands(sentPerSecond)} msg/s`],
-    ["delivered", `${thousands(deliveredPerSecond)} msg/s`],
-    [
-      "latency",
-      latency && `p50 ${milliseconds(latency.p50Milliseconds)}, p99 ${milliseconds(latency.p99Milliseconds)}`,
-    ],
-    ["lost", thousands(lost)],
-    ["duplicates", thousands(duplicates)],
+    ...(scenario === "connect" ? connectionRows(result) : messageRows(result)),
     ["generator", generator(result)],
     ["broker", broker(result)],
   ];
@@ -37,9 +41,29 @@ export function summary(result: LoadResult): string {
     .join("\n");
 }
 
+function connectionRows(result: LoadResult): (string | undefined)[][] {
+  return [["connected", `${thousands(result.deliveredPerSecond)} a second`], ["latency", latency(result)]];
+}
+
+function messageRows(result: LoadResult): (string | undefined)[][] {
+  const { sentPerSecond, deliveredPerSecond, subscribesPerSecond, lost, duplicates } = result;
+  return [
+    ["sent", `${thousands(sentPerSecond)} msg/s`],
+    ["delivered", `${thousands(deliveredPerSecond)} msg/s`],
+    ["latency", latency(result)],
+    ["subscribed", subscribesPerSecond === undefined ? undefined : `${thousands(subscribesPerSecond)} a second`],
+    ["lost", thousands(lost)],
+    ["duplicates", thousands(duplicates)],
+  ];
+}
+
 /** A number as people read it, e.g. `1,234,567`. */
 export function thousands(value: number): string {
   return Math.round(value).toLocaleString("en-US");
+}
+
+function latency({ latency }: LoadResult): string | undefined {
+  return latency && `p50 ${milliseconds(latency.p50Milliseconds)}, p99 ${milliseconds(latency.p99Milliseconds)}`;
 }
 
 function generator({ generatorCpuPercent }: LoadResult): string | undefined {

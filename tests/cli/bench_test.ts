@@ -3,6 +3,7 @@ import { LatencyHistogram } from "../../cli/bench/latency_histogram.ts";
 import type { LoadResult } from "../../cli/bench/load.ts";
 import { ReasonCode, ReasonCodeError } from "../../mod.ts";
 import { type Outcome, runHookmq, startHookmq } from "../interop/programs.ts";
+import { createAuthority, issueCertificate } from "../listeners/certificates.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 
 /** A load that is small, and over in a moment. */
@@ -11,6 +12,13 @@ const small = ["--publishers", 2, "--warm-up", 0, "--seconds", 0.2, "--window", 
 /** Runs `hookmq bench` on the broker with a small load, unless the arguments ask for another. */
 function bench(broker: TestBroker, args: (string | number)[]): Promise<Outcome> {
   return runHookmq(["bench", "-p", broker.port, ...small, ...args]);
+}
+
+/** A file with this text, for as long as the test needs it. */
+async function temporaryFile(text: string): Promise<{ path: string } & AsyncDisposable> {
+  const path = await Deno.makeTempFile();
+  await Deno.writeTextFile(path, text);
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
 }
 
 /** Runs `hookmq bench --json`, which must succeed, and returns its figures. */
@@ -28,7 +36,7 @@ Deno.test("hookmq bench --help shows its options and examples", async () => {
   assert.match(stdout, /^Examples:\n( {2}.*hookmq.*\n){3,}/m);
 });
 
-for (const scenario of ["pairs", "fan-in", "fan-out"]) {
+for (const scenario of ["pairs", "fan-in", "fan-out", "wildcards", "shared", "spread"]) {
   for (const qos of [0, 1, 2]) {
     for (const level of [4, 5]) {
       Deno.test(`hookmq bench ${scenario} at QoS ${qos}, level ${level}, gets every message once`, async () => {
@@ -42,6 +50,130 @@ for (const scenario of ["pairs", "fan-in", "fan-out"]) {
     }
   }
 }
+
+for (const qos of [0, 1, 2]) {
+  Deno.test(`hookmq bench --properties at QoS ${qos} gets every message once`, async () => {
+    await using broker = await startBroker();
+    const { lost, duplicates } = await figures(broker, ["--properties", "--level", 5, "--qos", qos]);
+    assert.deepEqual({ lost, duplicates }, { lost: 0, duplicates: 0 });
+  });
+}
+
+Deno.test("hookmq bench --properties gives every message the properties that MQTT 5 has for it", async () => {
+  await using broker = await startBroker();
+  const published: Record<string, unknown>[] = [];
+  await broker.use({ id: "observer", onPublish: (_client, { properties }) => void published.push({ ...properties }) });
+  await figures(broker, ["--properties", "--level", 5]);
+  assert.ok(published.length > 0);
+  for (const properties of published) {
+    const { messageExpiryInterval, contentType, responseTopic, correlationData, userProperties } = properties;
+    assert.equal(messageExpiryInterval, 3600);
+    assert.deepEqual([contentType, responseTopic], ["application/octet-stream", "bench/answers"]);
+    assert.equal(new TextDecoder().decode(correlationData as Uint8Array), "correlation");
+    assert.deepEqual(userProperties, [["trace-id", "4bf92f3577b34da6"]]);
+  }
+});
+
+for (const [scenario, payload] of [["pairs", 65_536], ["fan-out", 16], ["pairs", 110]] as const) {
+  Deno.test(`hookmq bench --transport ws ${scenario} with ${payload} bytes gets every message once`, async () => {
+    await using broker = await startBroker();
+    const { address } = await broker.listen({ transport: "ws", port: 0 });
+    const args = ["-p", address.port, "--transport", "ws", "--scenario", scenario, "--payload", payload, "--qos", 1];
+    const { deliveredPerSecond, lost, duplicates } = await figures(broker, args);
+    assert.deepEqual({ lost, duplicates }, { lost: 0, duplicates: 0 });
+    assert.ok(deliveredPerSecond > 0);
+  });
+}
+
+Deno.test("hookmq bench --transport tls --cafile gets every message once", async () => {
+  await using broker = await startBroker();
+  const authority = await createAuthority();
+  const identity = await issueCertificate(authority, "server");
+  const { address } = await broker.listen({ transport: "tls", port: 0, ...identity });
+  await using file = await temporaryFile(authority.certificate);
+  const { deliveredPerSecond, lost } = await figures(broker, [
+    ...["-p", address.port, "--transport", "tls", "--cafile", file.path],
+  ]);
+  assert.equal(lost, 0);
+  assert.ok(deliveredPerSecond > 0);
+});
+
+Deno.test("hookmq bench --transport tls says in one line that the broker's certificate is not trusted", async () => {
+  await using broker = await startBroker();
+  const identity = await issueCertificate(await createAuthority(), "server");
+  const { address } = await broker.listen({ transport: "tls", port: 0, ...identity });
+  const { code, stdout, stderr } = await bench(broker, ["-p", address.port, "--transport", "tls", "--json"]);
+  assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
+  assert.match(stderr, /^hookmq: cannot connect to 127\.0\.0\.1:\d+: invalid peer certificate: .*\n$/);
+});
+
+Deno.test("hookmq bench --transport ws says in one line that there is no WebSocket", async () => {
+  await using http = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    return new Response(null, { status: 404 });
+  });
+  const { port } = http.addr;
+  assert.deepEqual(await runHookmq(["bench", "-p", port, "--transport", "ws", "--json"]), {
+    code: 1,
+    stdout: "",
+    stderr: `hookmq: cannot connect to 127.0.0.1:${port}: no WebSocket: HTTP/1.1 404 Not Found\n`,
+  });
+});
+
+Deno.test("hookmq bench wildcards subscribes with + and # to a topic of each publisher", async () => {
+  await using broker = await startBroker();
+  const filters = new Set<string>();
+  const topics = new Set<string>();
+  await broker.use({
+    id: "observer",
+    onSubscribe: (_client, subscriptions) => {
+      for (const { topicFilter } of subscriptions) filters.add(topicFilter);
+      return subscriptions;
+    },
+    onPublish: (_client, { topic }) => void topics.add(topic),
+  });
+  await figures(broker, ["--scenario", "wildcards"]);
+  assert.deepEqual([...filters].toSorted(), ["bench/000/#", "bench/000/+/state"]);
+  assert.deepEqual([...topics].toSorted(), ["bench/000/0/state", "bench/000/1/state"]);
+});
+
+Deno.test("hookmq bench spread publishes to every topic, and each of its subscribers has some of them", async () => {
+  await using broker = await startBroker();
+  const filters = new Map<string, number>();
+  const topics = new Set<string>();
+  await broker.use({
+    id: "observer",
+    onSubscribe: ({ clientId }, subscriptions) => {
+      filters.set(clientId, subscriptions.length);
+      return subscriptions;
+    },
+    onPublish: (_client, { topic }) => void topics.add(topic),
+  });
+  const args = ["--scenario", "spread", "--subscribers", 3, "--topics-per-subscriber", 4];
+  const { lost, sentPerSecond, deliveredPerSecond } = await figures(broker, args);
+  assert.equal(lost, 0);
+  assert.deepEqual([...filters.values()], [4, 4, 4]);
+  assert.equal(topics.size, 12);
+  assert.ok(Math.abs(sentPerSecond / deliveredPerSecond - 1) < 0.2);
+});
+
+Deno.test("hookmq bench --storm subscribes and unsubscribes beside the messages", async () => {
+  await using broker = await startBroker();
+  let unsubscribed = 0;
+  await broker.use({ id: "observer", onUnsubscribe: (_client, filters) => void (unsubscribed += filters.length) });
+  const { subscribesPerSecond, lost } = await figures(broker, ["--storm", 200]);
+  assert.ok(subscribesPerSecond! > 0);
+  assert.ok(unsubscribed > 0);
+  assert.equal(lost, 0);
+  assert.equal(broker.stats().subscriptions, 0);
+});
+
+Deno.test("hookmq bench connect counts connections, of which none is left", async () => {
+  await using broker = await startBroker();
+  const { deliveredPerSecond, latency } = await figures(broker, ["--scenario", "connect"]);
+  assert.ok(deliveredPerSecond > 0);
+  assert.ok(latency!.p50Milliseconds > 0);
+  assert.ok(broker.stats().connectionsAccepted >= deliveredPerSecond * 0.2);
+});
 
 for (const qos of [0, 1, 2]) {
   Deno.test(`hookmq bench --rate at QoS ${qos} sends so many messages a second, whatever the broker does`, async () => {
@@ -205,6 +337,12 @@ const wrongUses = [
   { args: ["--payload", 15], message: /argument '15' is invalid. It must be a whole number from 16 to 65536.$/ },
   { args: ["--seconds", 0], message: /argument '0' is invalid. It must be above 0.$/ },
   { args: ["-t", "a/#"], message: /A topic to publish to is not empty and has no \+ and #.$/ },
+  { args: ["--properties"], message: "--properties needs MQTT 5: add --level 5" },
+  {
+    args: ["--scenario", "spread", "--publishers", 7],
+    message: "--publishers 7: they cannot share out 100000 topics evenly",
+  },
+  { args: ["--cafile", "nowhere.pem"], message: /^hookmq: --cafile nowhere\.pem: No such file or directory/ },
   { args: ["-P", "secret"], message: "-P needs a user name before MQTT 5: add -u" },
 ];
 
