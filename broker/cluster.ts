@@ -67,7 +67,7 @@ export class Cluster implements ClusterContext {
     readPublishHeader(publishHeader, framer.bytes, framer.start, framer.bodyStart, framer.end, 5);
     const topic = topics.find(framer.bytes, publishHeader.topicStart, publishHeader.topicEnd);
     const { publisherId, sentAt } = forwarded;
-    const message = Message.received(topic, publishHeader, publish, framer.start, true, publisherId, sentAt);
+    const message = Message.received(topic, publishHeader, publish, framer.start, true, publisherId, false, sentAt);
     return router.routeForwarded(message, forwarded);
   }
 

@@ -89,7 +89,10 @@ export class Message implements PublishFrame {
     this.#owned = owned;
   }
 
-  /** A message on the bytes in which a client sent it: `bytes` is its PUBLISH, and `header` has been read from `frameStart` on. */
+  /**
+   * A message on the bytes in which a client sent it: `bytes` is its PUBLISH, and `header` has been read from `frameStart`
+   * on. `owned` says that they stay as they are.
+   */
   static received(
     topic: Topic,
     header: PublishHeader,
@@ -97,6 +100,7 @@ export class Message implements PublishFrame {
     frameStart: number,
     mqtt5: boolean,
     publisherId: string | undefined,
+    owned: boolean,
     receivedAt?: number,
   ): Message {
     const aliased = header.properties?.topicAlias !== undefined;
@@ -115,7 +119,7 @@ export class Message implements PublishFrame {
       },
       mqtt5,
       !aliased,
-      false,
+      owned,
       receivedAt === undefined ? undefined : { receivedAt },
     );
   }
@@ -183,8 +187,14 @@ export class Message implements PublishFrame {
       retain,
       dup: false,
     };
-    if (this.receivedAt !== 0) packet.properties = { ...this.properties, messageExpiryInterval: this.remainingSeconds };
-    else if (this.properties !== undefined) packet.properties = this.properties;
+    if (this.properties === undefined) return packet;
+    // Other messages may have the very same ones.
+    packet.properties = { ...this.properties };
+    const { userProperties } = this.properties;
+    if (userProperties !== undefined) {
+      packet.properties.userProperties = userProperties.map(([name, value]) => [name, value]);
+    }
+    if (this.receivedAt !== 0) packet.properties.messageExpiryInterval = this.remainingSeconds;
     return packet;
   }
 

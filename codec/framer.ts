@@ -35,6 +35,8 @@ export class Framer {
   bodyStart = 0;
   /** Where the current packet ends in `bytes`. */
   end = 0;
+  /** Whether `bytes` stays as it is when the next packet is looked at: it was put together for this one alone. */
+  isOwn = false;
 
   #chunk: Uint8Array = noBytes;
   #position = 0;
@@ -64,12 +66,13 @@ export class Framer {
     const start = this.#position;
     const bodyStart = this.#readFixedHeader(chunk, start, chunk.length);
     if (bodyStart === 0 || this.end > chunk.length) {
-      this.#keep(chunk.subarray(start));
+      this.#keep(chunk.subarray(start), bodyStart === 0 ? undefined : this.end - start);
       this.#chunk = this.bytes = noBytes;
       this.#position = 0;
       return false;
     }
     this.bytes = chunk;
+    this.isOwn = false;
     this.start = start;
     this.bodyStart = bodyStart;
     this.#position = this.end;
@@ -128,7 +131,8 @@ export class Framer {
     this.bodyStart = bodyStart;
     this.#partialLength = 0;
     // Only a small buffer is worth keeping for the next packet that is spread.
-    if (this.#partial.length > FIRST_ALLOCATION) this.#partial = noBytes;
+    this.isOwn = this.#partial.length > FIRST_ALLOCATION;
+    if (this.isOwn) this.#partial = noBytes;
     return true;
   }
 
@@ -137,7 +141,9 @@ export class Framer {
     this.#position += part.length;
     const length = this.#partialLength + part.length;
     if (length > this.#partial.length) {
-      const larger = new Uint8Array(Math.min(size, Math.max(length, 2 * this.#partial.length, FIRST_ALLOCATION)));
+      // Never what a header promises, only what goes with what has arrived.
+      const roomy = length < FIRST_ALLOCATION ? FIRST_ALLOCATION : 2 * length;
+      const larger = new Uint8Array(Math.min(size, roomy));
       larger.set(this.#partial.subarray(0, this.#partialLength));
       this.#partial = larger;
     }

@@ -171,7 +171,7 @@ function readProperty(reader: PacketReader, definition: PropertyDefinition, prop
       return;
   }
   if (properties[name] !== undefined) throw protocolError(`${name} is there twice`);
-  Object.assign(properties, { [name]: readValue(reader, definition) });
+  (properties as Record<PropertyName, unknown>)[name] = readValue(reader, definition);
 }
 
 function readValue(reader: PacketReader, definition: PropertyDefinition): boolean | number | string | Uint8Array {

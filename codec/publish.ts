@@ -52,6 +52,11 @@ const publishProperties: PropertySet = propertySet(
   "contentType",
 );
 
+/** Properties that take more bytes are read anew for each message. */
+const LONGEST_REMEMBERED = 512;
+
+const noBytes = new Uint8Array(0);
+
 /**
  * Where the parts of an encoded PUBLISH lie. {@linkcode readPublishHeader} fills it in without allocating anything
  * for a packet that has no properties, so that a broker can route by the topic's bytes alone.
@@ -68,6 +73,47 @@ export class PublishHeader {
   properties: PublishProperties | undefined = undefined;
   /** The payload is everything from here to the end of the packet. */
   payloadStart = 0;
+  readonly #lastProperties = new LastProperties();
+
+  /** Reads the properties that begin at `offset`. Returns where they end. They are to be left as they are. */
+  readProperties(bytes: Uint8Array, offset: number, end: number): number {
+    if (offset < end && bytes[offset] === 0) {
+      this.properties = undefined;
+      return offset + 1;
+    }
+    const last = this.#lastProperties;
+    if (!last.areAt(bytes, offset, end)) {
+      const reader = new PacketReader(bytes, offset, end);
+      last.remember(bytes, offset, readProperties<PublishProperties>(reader, publishProperties), reader.position);
+    }
+    this.properties = last.properties;
+    return offset + last.length;
+  }
+}
+
+/** The properties that were read last: one message's are often the next one's as well, byte for byte. */
+class LastProperties {
+  properties: PublishProperties | undefined = undefined;
+  /** How many bytes they take, those of the property length included. */
+  length = 0;
+  #bytes = noBytes;
+
+  areAt(bytes: Uint8Array, offset: number, end: number): boolean {
+    const { length } = this;
+    if (length === 0 || length > this.#bytes.length || offset + length > end) return false;
+    for (let index = 0; index < length; index++) {
+      if (this.#bytes[index] !== bytes[offset + index]) return false;
+    }
+    return true;
+  }
+
+  remember(bytes: Uint8Array, start: number, properties: PublishProperties | undefined, end: number): void {
+    this.properties = properties;
+    this.length = end - start;
+    if (this.length > LONGEST_REMEMBERED) return;
+    if (this.#bytes.length === 0) this.#bytes = new Uint8Array(LONGEST_REMEMBERED);
+    for (let index = 0; index < this.length; index++) this.#bytes[index] = bytes[start + index];
+  }
 }
 
 /**
@@ -103,16 +149,8 @@ export function readPublishHeader(
     if (header.packetId === 0) throw malformed("packet identifier is 0");
     offset += 2;
   }
-  header.properties = undefined;
-  if (level === 5) {
-    if (offset < end && bytes[offset] === 0) {
-      offset += 1;
-    } else {
-      const reader = new PacketReader(bytes, offset, end);
-      header.properties = readProperties<PublishProperties>(reader, publishProperties);
-      offset = reader.position;
-    }
-  }
+  if (level === 5) offset = header.readProperties(bytes, offset, end);
+  else header.properties = undefined;
   if (header.topicStart === header.topicEnd && header.properties?.topicAlias === undefined) {
     throw protocolError("PUBLISH has neither a topic name nor a topic alias");
   }

@@ -29,7 +29,8 @@ export function handlePublish(client: Client, framer: Framer): MaybePromise<void
     if (answer !== undefined) return client.acknowledgements.add("pubrec", packetId, answer);
   }
   if (qos > 0) takeQuota(client);
-  const message = Message.received(topic, header, framer.packet(), framer.start, level === 5, client.info.clientId);
+  const bytes = framer.packet();
+  const message = Message.received(topic, header, bytes, framer.start, level === 5, client.info.clientId, framer.isOwn);
   return recover(
     () => then(authorise(client, message), (authorised) => accept(client, authorised, qos, packetId)),
     (error) => refuse(client, qos, packetId, error),

@@ -1,7 +1,8 @@
 import type { Message } from "../message.ts";
+import { SmallMap } from "./small_map.ts";
 
 class Node {
-  readonly children = new Map<string, Node>();
+  readonly children = new SmallMap<string, Node>();
   message: Message | undefined = undefined;
   /** How many messages had been stored when this one was. */
   order = 0;
@@ -84,7 +85,7 @@ function* collect(node: Node, levels: string[], depth: number, before: number): 
   if (level === "#") {
     yield* collectAll(node, depth === 0, before);
   } else if (level === "+") {
-    for (const [name, child] of node.children) {
+    for (const [name, child] of node.children.entries()) {
       // Wildcards at the first level do not match topics that begin with "$" [MQTT-4.7.2-1].
       if (depth > 0 || !name.startsWith("$")) yield* collect(child, levels, depth + 1, before);
     }
@@ -96,7 +97,7 @@ function* collect(node: Node, levels: string[], depth: number, before: number): 
 
 function* collectAll(node: Node, isFirstLevel: boolean, before: number): Generator<Message> {
   if (node.message !== undefined && node.order < before) yield node.message;
-  for (const [name, child] of node.children) {
+  for (const [name, child] of node.children.entries()) {
     if (!isFirstLevel || !name.startsWith("$")) yield* collectAll(child, false, before);
   }
 }

@@ -2,6 +2,7 @@ import type { Qos } from "../../codec/packet.ts";
 import { parseSharedFilter } from "../../codec/topic.ts";
 import type { Message } from "../message.ts";
 import { type Readiness, SharedGroup } from "./shared_group.ts";
+import { SmallMap } from "./small_map.ts";
 
 /** Whoever gets messages: a client's session, or the program that embeds the broker. */
 export interface Subscriber {
@@ -45,9 +46,9 @@ export interface Matches {
 }
 
 class Node {
-  readonly children = new Map<string, Node>();
-  readonly subscriptions = new Map<Subscriber, Subscription>();
-  readonly groups = new Map<string, SharedGroup>();
+  readonly children = new SmallMap<string, Node>();
+  readonly subscriptions = new SmallMap<Subscriber, Subscription>();
+  readonly groups = new SmallMap<string, SharedGroup>();
 
   get empty(): boolean {
     return this.children.size === 0 && this.subscriptions.size === 0 && this.groups.size === 0;

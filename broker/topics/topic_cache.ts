@@ -3,9 +3,10 @@ import { PacketError } from "../../codec/errors.ts";
 import { ReasonCode } from "../../codec/reason_code.ts";
 import { encodeUtf8 } from "../../codec/utf8.ts";
 import type { Limits } from "../limits.ts";
+import { Slab } from "../slab.ts";
 import type { Matches } from "./subscription_tree.ts";
 
-const SLOTS = 1 << 16;
+const SLOTS = 1 << 17;
 /** A crafted pile of colliding topics costs this many comparisons a look-up, not more. */
 const LONGEST_PROBE = 16;
 
@@ -17,6 +18,8 @@ export class Topic {
   /** Who gets a message on this topic, as the subscription tree was at `matchesVersion`. */
   matches: Matches | undefined = undefined;
   matchesVersion = -1;
+  /** The generation in which it was looked up last. */
+  generation = 0;
 
   constructor(name: string, bytes: Uint8Array) {
     this.name = name;
@@ -24,19 +27,22 @@ export class Topic {
   }
 }
 
-/** So many bytes of topic names, topics, and deliveries to their subscribers are remembered before all is forgotten. */
-const MOST_BYTES = 8 * 1024 * 1024;
+/** So many bytes of topic names, and so many topics, are remembered of each of two generations. */
+const MOST_BYTES = 4 * 1024 * 1024;
 const MOST_TOPICS = SLOTS / 2;
+/** So many deliveries to the topics' subscribers are remembered before all is forgotten. */
 const MOST_DELIVERIES = 4 * 1024 * 1024;
 
 /**
  * Finds a topic by the bytes in which it came, so that a known one is neither decoded nor checked nor matched again.
+ *
+ * Topics that have not been looked up in a whole generation, which is over when so many others have been, are forgotten.
  */
 export class TopicCache {
   readonly #limits: Limits;
-  #slots: (Topic | undefined)[] = [];
-  #count = 0;
-  #bytes = 0;
+  readonly #slab = new Slab();
+  #young = new Generation(0);
+  #old = new Generation(-1);
   #deliveries = 0;
 
   constructor(limits: Limits) {
@@ -50,14 +56,11 @@ export class TopicCache {
    */
   find(bytes: Uint8Array, start: number, end: number): Topic {
     const home = hash(bytes, start, end) & (SLOTS - 1);
-    for (let probe = 0; probe < LONGEST_PROBE; probe++) {
-      const topic = this.#slots[(home + probe) & (SLOTS - 1)];
-      if (topic === undefined) break;
-      if (equal(topic.bytes, bytes, start, end)) return topic;
-    }
-    const topic = new Topic(decodeTopicName(bytes, start, end), bytes.slice(start, end));
-    this.#check(topic);
-    this.#remember(topic, home);
+    const known = this.#young.find(bytes, start, end, home);
+    if (known !== undefined) return known;
+    const topic = this.#old.find(bytes, start, end, home) ?? this.#create(bytes, start, end);
+    if (this.#young.isFull(topic)) this.#age();
+    this.#young.add(topic, home);
     return topic;
   }
 
@@ -100,9 +103,57 @@ export class TopicCache {
     }
   }
 
-  #remember(topic: Topic, home: number): void {
-    if (this.#count >= MOST_TOPICS || this.#bytes + topic.bytes.length > MOST_BYTES) this.#forgetAll();
-    if (this.#slots.length === 0) this.#slots = new Array(SLOTS).fill(undefined);
+  #create(bytes: Uint8Array, start: number, end: number): Topic {
+    const topic = new Topic(decodeTopicName(bytes, start, end), this.#slab.copy(bytes.subarray(start, end)));
+    this.#check(topic);
+    return topic;
+  }
+
+  /** A new generation begins. What retained messages and aliases still hold of topics that are forgotten is their names. */
+  #age(): void {
+    for (const topic of this.#old) {
+      if (topic.generation === this.#young.number) continue;
+      this.#deliveries -= topic.matches?.deliveries.length ?? 0;
+      topic.matches = undefined;
+    }
+    this.#old = this.#young;
+    this.#young = new Generation(this.#old.number + 1);
+  }
+
+  #forgetAll(): void {
+    this.#age();
+    this.#age();
+    this.#deliveries = 0;
+  }
+}
+
+/** Topics by the hashes of their names. */
+class Generation {
+  readonly number: number;
+  #slots: (Topic | undefined)[] = [];
+  #count = 0;
+  #bytes = 0;
+
+  constructor(number: number) {
+    this.number = number;
+  }
+
+  find(bytes: Uint8Array, start: number, end: number, home: number): Topic | undefined {
+    if (this.#count === 0) return undefined;
+    for (let probe = 0; probe < LONGEST_PROBE; probe++) {
+      const topic = this.#slots[(home + probe) & (SLOTS - 1)];
+      if (topic === undefined || equal(topic.bytes, bytes, start, end)) return topic;
+    }
+    return undefined;
+  }
+
+  isFull(next: Topic): boolean {
+    return this.#count >= MOST_TOPICS || (this.#count > 0 && this.#bytes + next.bytes.length > MOST_BYTES);
+  }
+
+  add(topic: Topic, home: number): void {
+    topic.generation = this.number;
+    if (this.#count === 0) this.#slots = new Array(SLOTS).fill(undefined);
     for (let probe = 0; probe < LONGEST_PROBE; probe++) {
       const slot = (home + probe) & (SLOTS - 1);
       if (this.#slots[slot] !== undefined) continue;
@@ -113,13 +164,8 @@ export class TopicCache {
     }
   }
 
-  /** What retained messages and aliases still hold of the topics is their names. */
-  #forgetAll(): void {
-    for (const topic of this.#slots) if (topic !== undefined) topic.matches = undefined;
-    this.#slots = [];
-    this.#count = 0;
-    this.#bytes = 0;
-    this.#deliveries = 0;
+  *[Symbol.iterator](): Generator<Topic> {
+    for (const topic of this.#slots) if (topic !== undefined) yield topic;
   }
 }
 
