@@ -1,0 +1,178 @@
+import { defineScript, type Script } from "./link.ts";
+
+const fields = "'node', 'home', 'epoch', 'durable', 'level', 'username', 'expiry', 'disconnectedAt', 'will', 'last'";
+
+/** A session's fields as {@linkcode claimScript} and {@linkcode adoptScript} return them; null for each that is not there. */
+export type SessionFields = [
+  node: Uint8Array | null,
+  home: Uint8Array | null,
+  epoch: Uint8Array | null,
+  durable: Uint8Array | null,
+  level: Uint8Array | null,
+  username: Uint8Array | null,
+  expiry: Uint8Array | null,
+  disconnectedAt: Uint8Array | null,
+  will: Uint8Array | null,
+  last: Uint8Array | null,
+];
+
+/**
+ * Makes a session this node's, whoever had it, under a new claim. The node that had it is told.
+ *
+ * KEYS: session. ARGV: client id, claim, node, the same if its client is connected or "", will or "", when it connected,
+ * "1" if Redis has lost that it is durable, prefix of the nodes' channels. Returns what the session was before.
+ */
+export const claimScript: Script = defineScript(`
+local old = redis.call('HMGET', KEYS[1], ${fields})
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'home', ARGV[3], 'node', ARGV[4], 'claimedAt', ARGV[6])
+redis.call('HDEL', KEYS[1], 'disconnectedAt', 'adoptedFrom')
+if ARGV[5] == '' then redis.call('HDEL', KEYS[1], 'will') else redis.call('HSET', KEYS[1], 'will', ARGV[5]) end
+if ARGV[7] == '1' then redis.call('HSET', KEYS[1], 'durable', 1) end
+if old[2] and old[2] ~= ARGV[3] then
+  redis.call('PUBLISH', ARGV[8] .. old[2], cmsgpack.pack({'taken', ARGV[1], old[3], ARGV[4]}))
+end
+return old
+`);
+
+/**
+ * Has this node look after a session that a dead one has looked after, or an earlier life of this one. What that one
+ * still writes counts no more.
+ *
+ * KEYS: session. ARGV: the dead node, this node, claim. Returns what the session was before; nil if the dead node has not
+ * looked after it.
+ */
+export const adoptScript: Script = defineScript(`
+local old = redis.call('HMGET', KEYS[1], ${fields})
+if old[2] ~= ARGV[1] then return false end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'node', '', 'home', ARGV[2])
+redis.call('HSETNX', KEYS[1], 'adoptedFrom', old[3])
+return old
+`);
+
+/**
+ * Takes a session back that another node has only looked after while this one was cut off.
+ *
+ * KEYS: session. ARGV: client id, the claim that this node has, a new one, node, the same if its client is connected or "",
+ * prefix of the nodes' channels. Returns 1 if the session was never away, 2 if it is back, 0 if it
+ * has gone.
+ */
+export const reclaimScript: Script = defineScript(`
+local old = redis.call('HMGET', KEYS[1], 'epoch', 'adoptedFrom', 'home')
+if old[1] == ARGV[2] then return 1 end
+if old[2] ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'node', ARGV[5], 'home', ARGV[4])
+redis.call('HDEL', KEYS[1], 'adoptedFrom')
+if old[3] ~= ARGV[4] then
+  redis.call('PUBLISH', ARGV[6] .. old[3], cmsgpack.pack({'taken', ARGV[1], old[1], ARGV[4]}))
+end
+return 2
+`);
+
+/**
+ * Makes changes to a session, if it still is under the claim that they are made under.
+ *
+ * KEYS: session, subscriptions, queue, inflight, received. ARGV: claim; then for each command the number of its values,
+ * its name, the place of its key among KEYS or 0 for none, and its values. Returns whether the changes were made.
+ */
+export const changeScript: Script = defineScript(`
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+local i = 2
+while i <= #ARGV do
+  local last = i + 2 + tonumber(ARGV[i])
+  local key = KEYS[tonumber(ARGV[i + 2])]
+  if key then
+    redis.call(ARGV[i + 1], key, unpack(ARGV, i + 3, last))
+  else
+    redis.call(ARGV[i + 1], unpack(ARGV, i + 3, last))
+  end
+  i = last + 1
+end
+return 1
+`);
+
+/**
+ * Appends messages to a session's queue, under the numbers that come next, and sends them to the node where the client is
+ * connected. What was appended in the same batch before, and only the answer was lost, is not appended again.
+ *
+ * An entry with a state is one that this node sends by itself: it is stored with its packet identifier, if the claim is
+ * still that of the session. An entry with a guard comes from a client's session, and is not stored when that has gone to
+ * another node, where the client sends it again.
+ *
+ * KEYS: session, queue, inflight; then the sessions that guards are about. ARGV: the beginning of an arrival up to the
+ * number, node, incarnation, number of the batch, claim or "", most messages and most bytes in the queue of a client that
+ * is not connected, "1" if the oldest are dropped then and not the new ones, prefix of the nodes' channels; then for each
+ * message its entry, its state or "", and its guard: the place of its session among KEYS with the claim, or "".
+ *
+ * Returns the number of the first message, the node where the client is connected, how many messages were dropped, and,
+ * where some have not got a number, the numbers of all, 0 for none. Nil if there is no durable session.
+ */
+export const appendScript: Script = defineScript(`
+local session = redis.call('HMGET', KEYS[1], 'durable', 'node', 'last', 'bytes', 'from:' .. ARGV[2], 'epoch')
+if not session[1] then return false end
+local node = session[2] or ''
+local number = tonumber(session[3] or '0')
+local first = number + 1
+if session[5] then
+  local incarnation, batch, before = string.match(session[5], '^(%S+) (%d+) (%d+)$')
+  if incarnation == ARGV[3] and tonumber(batch) >= tonumber(ARGV[4]) then return {tonumber(before), node, 0} end
+end
+local bytes = tonumber(session[4] or '0')
+local mostMessages, mostBytes = tonumber(ARGV[6]), tonumber(ARGV[7])
+local messages = redis.call('XLEN', KEYS[2])
+local dropped = 0
+local from = '-'
+local function text(value) return string.format('%.0f', value) end
+local function fits(size) return messages < mostMessages and bytes + size <= mostBytes end
+local function makeRoom(size)
+  while ARGV[8] == '1' and size <= mostBytes and not fits(size) do
+    local oldest = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 32)
+    if #oldest == 0 then break end
+    for _, entry in ipairs(oldest) do
+      if fits(size) then break end
+      from = '(' .. entry[1]
+      if redis.call('HEXISTS', KEYS[3], string.match(entry[1], '^%d+')) == 0 then
+        redis.call('XDEL', KEYS[2], entry[1])
+        messages = messages - 1
+        bytes = bytes - #entry[2][2]
+        dropped = dropped + 1
+      end
+    end
+  end
+  return fits(size)
+end
+local function isWanted(state, guard)
+  if state ~= '' and session[6] ~= ARGV[5] then return false end
+  if guard == '' then return true end
+  local place, claim = string.match(guard, '^(%d+) (.*)$')
+  return redis.call('HGET', KEYS[tonumber(place)], 'epoch') == claim
+end
+local parts, numbers, isComplete = {}, {}, true
+for i = 10, #ARGV, 3 do
+  local entry, state = ARGV[i], ARGV[i + 1]
+  numbers[#numbers + 1] = 0
+  if isWanted(state, ARGV[i + 2]) then
+    number = number + 1
+    if node ~= '' or makeRoom(#entry) then
+      redis.call('XADD', KEYS[2], text(number) .. '-0', 'm', entry)
+      messages = messages + 1
+      bytes = bytes + #entry
+      if state ~= '' then redis.call('HSET', KEYS[3], text(number), state) end
+      parts[#parts + 1] = '\\198' .. struct.pack('>I4', #entry) .. entry
+      numbers[#numbers] = number
+    else
+      dropped = dropped + 1
+      isComplete = false
+    end
+  else
+    isComplete = false
+  end
+end
+redis.call('HSET', KEYS[1], 'last', text(number), 'bytes', text(bytes),
+  'from:' .. ARGV[2], ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. text(first))
+if node ~= '' and node ~= ARGV[2] and #parts > 0 then
+  redis.call('PUBLISH', ARGV[9] .. node,
+    ARGV[1] .. '\\203' .. struct.pack('>d', first) .. '\\221' .. struct.pack('>I4', #parts) .. table.concat(parts))
+end
+if isComplete then return {first, node, dropped} end
+return {first, node, dropped, numbers}
+`);
