@@ -1,6 +1,6 @@
 /**
- * The command line: `serve` (also when no command is given), `pub`, `sub`, `bench`, `passwd` and `check`, each in its own
- * file in `cli/`.
+ * The command line: `serve` (also when no command is given), `pub`, `sub`, `bench`, `passwd`, `check`, `nodes` and
+ * `import-mosquitto`, each in its own file in `cli/`.
  *
  * @module
  */
@@ -9,6 +9,8 @@ import { Command, CommanderError } from "commander";
 import { addBenchCommand } from "./cli/bench.ts";
 import { addCheckCommand } from "./cli/check.ts";
 import { Failure } from "./cli/failure.ts";
+import { addImportMosquittoCommand } from "./cli/import_mosquitto.ts";
+import { addNodesCommand } from "./cli/nodes.ts";
 import { addPasswdCommand } from "./cli/passwd.ts";
 import { addPubCommand } from "./cli/pub.ts";
 import { addServeCommand } from "./cli/serve.ts";
@@ -49,10 +51,14 @@ export async function main(args: string[]): Promise<number> {
   addBenchCommand(program);
   addPasswdCommand(program);
   addCheckCommand(program);
+  addNodesCommand(program);
+  addImportMosquittoCommand(program);
   try {
     const [first] = args;
     if (first !== undefined && /^\w/.test(first) && !program.commands.some((command) => command.name() === first)) {
-      program.error(`unknown command '${first}'; there are serve, pub, sub, bench, passwd and check`);
+      program.error(
+        `unknown command '${first}'; there are serve, pub, sub, bench, passwd, check, nodes and import-mosquitto`,
+      );
     }
     await program.parseAsync(args, { from: "user" });
     return 0;

@@ -8,6 +8,7 @@ interface CheckOptions {
   data?: string;
   syntaxOnly?: true;
   example?: true;
+  reference?: true;
 }
 
 /** Adds the command `check`, which says what is wrong with a configuration or a database before a broker is started. */
@@ -18,8 +19,12 @@ export function addCheckCommand(program: Command): void {
     .option("--syntax-only", "do not look whether certificates, the password file and secrets can be read")
     .option("--example", "print a file that lists every option with its default, instead of checking one")
     .addOption(
-      new Option("--data <file>", "check the database of a broker that is not running, instead of a configuration")
+      new Option("--reference", "print the reference of all options, as Markdown, instead of checking a file")
         .conflicts(["syntaxOnly", "example"]),
+    )
+    .addOption(
+      new Option("--data <file>", "check the database of a broker that is not running, instead of a configuration")
+        .conflicts(["syntaxOnly", "example", "reference"]),
     )
     .helpOption("--help", "show this help")
     .addHelpText(
@@ -39,11 +44,18 @@ Examples:
     .action(check);
 }
 
-async function check(file: string | undefined, { data, syntaxOnly, example }: CheckOptions): Promise<void> {
+async function check(
+  file: string | undefined,
+  { data, syntaxOnly, example, reference }: CheckOptions,
+): Promise<void> {
   // Only now, since the other commands are done in less time than all of this takes to load.
   if (example) {
     const { exampleConfig } = await import("./config/example.ts");
     return console.log(exampleConfig().trimEnd());
+  }
+  if (reference) {
+    const { configReference } = await import("./config/reference.ts");
+    return console.log(configReference().trimEnd());
   }
   if (data !== undefined) {
     if (file !== undefined) throw new Failure(`check ${file} or --data ${data}, one after the other`, 2);

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { collect, integer } from "./option_values.ts";
+import { readRedisUrl, redisUrlForms } from "./redis_url.ts";
 import type { ServeOptions } from "./serve/start.ts";
 
 /** Adds the command `serve`, which runs a broker until a signal ends it; it runs when no command is given. */
@@ -30,6 +31,14 @@ export function addServeCommand(program: Command): void {
     )
     .option("--memory", "keep sessions and retained messages in memory: they end with the process")
     .addOption(
+      new Option(
+        "--cluster <url>",
+        "be one with other brokers, and keep sessions and retained messages in the Redis in which they meet: " +
+          redisUrlForms,
+      ).argParser(readRedisUrl),
+    )
+    .option("--node-id <id>", "this broker's name among the others of its cluster (default: the machine's name)")
+    .addOption(
       new Option("--log-level <level>", "how much to log (default: info)")
         .choices(["debug", "info", "warning", "error"]),
     )
@@ -42,13 +51,14 @@ is 0. A second signal ends the process at once. SIGHUP reads the configuration a
 log options are applied, and the log says what takes a restart.
 
 The file can hold many more options: hookmq check --example prints all of them. An environment variable goes before the
-file, HOOKMQ_LIMITS_PACKET_SIZE for limits.packetSize. Others on this machine can see the passwords of --user; a file made
-with hookmq passwd keeps them secret.
+file, HOOKMQ_LIMITS_PACKET_SIZE for limits.packetSize. Others on this machine can see the passwords of --user and --cluster; a
+file made with hookmq passwd, and HOOKMQ_HOOKS_CLUSTER_PASSWORD, keep them secret.
 
 Examples:
   hookmq
   hookmq serve --port 1884 --log-level debug
   hookmq serve --host 0.0.0.0 --user alice:secret --user bob:sesame
+  hookmq serve --cluster redis://127.0.0.1 --node-id a
   hookmq serve --config hookmq.yaml`,
     )
     .action(async (options: ServeOptions) => {

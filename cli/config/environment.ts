@@ -43,6 +43,11 @@ async function readVariable(root: Option, name: string, text: string): Promise<O
   return { ...read(inFile, await readValueFile(text)), origin: name };
 }
 
+/** The name of the variable that stands for an option, e.g. `HOOKMQ_LISTENERS_0_PORT`. */
+export function variableName(path: Path): string {
+  return PREFIX + path.map((part) => inCapitals(String(part))).join("_");
+}
+
 interface Found {
   readonly option: Option;
   readonly path: Path;

@@ -26,6 +26,15 @@ export async function faultsOfFiles({ listeners, hooks }: Config): Promise<Probl
       await attempt([...path, "clientCertificateAuthority"], () => readCertificate(authority));
     }
   }
+  for (const name of ["redis", "cluster"] as const) {
+    const { certificateAuthority: authority, certificate: given, key } = hooks[name]?.tls ?? {};
+    const path = ["hooks", name, "tls"];
+    if (authority !== undefined) {
+      await attempt([...path, "certificateAuthority"], () => readCertificate(authority));
+    }
+    const certificate = given && await attempt([...path, "certificate"], () => readCertificate(given));
+    if (key !== undefined) await attempt([...path, "key"], () => readKey(key, certificate || undefined));
+  }
   const passwordFile = hooks.auth?.passwordFile;
   if (passwordFile !== undefined) {
     await attempt(["hooks", "auth", "passwordFile"], async () => {

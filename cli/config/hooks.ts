@@ -1,5 +1,15 @@
 import type { Hook } from "../../broker/hooks.ts";
-import { aclHook, authHook, loggerHook, metricsHook, rateLimitHook, sqliteHook, sysHook } from "../../hooks/mod.ts";
+import {
+  aclHook,
+  authHook,
+  clusterHook,
+  loggerHook,
+  metricsHook,
+  rateLimitHook,
+  redisHook,
+  sqliteHook,
+  sysHook,
+} from "../../hooks/mod.ts";
 import type { Problem } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
@@ -16,9 +26,16 @@ const factories = {
   acl: aclHook,
   logger: loggerHook,
   sqlite: sqliteHook,
+  redis: redisHook,
+  cluster: (options) => clusterHook({ ...options, nodeId: nodeIdOf(options) }),
   sys: sysHook,
   metrics: metricsHook,
 } satisfies { [Name in keyof HookOptions]-?: (options: NonNullable<HookOptions[Name]>) => Hook };
+
+/** The id of a node, which has its machine's name unless it was given another. */
+export function nodeIdOf({ nodeId = Deno.hostname() }: NonNullable<HookOptions["cluster"]>): string {
+  return nodeId;
+}
 
 type HookName = keyof typeof factories;
 

@@ -18,9 +18,12 @@ import type {
   AclOptions,
   AclRule,
   AuthOptions,
+  ClusterOptions,
   LoggerOptions,
   MetricsOptions,
   RateLimitOptions,
+  RedisHookOptions,
+  RedisTlsOptions,
   SqliteOptions,
   SysOptions,
 } from "../../hooks/mod.ts";
@@ -333,6 +336,67 @@ const sqlite = z.strictObject(
   } satisfies SchemaOf<SqliteOptions>,
 );
 
+const redisTls = z.strictObject(
+  {
+    certificateAuthority: path().optional().describe(
+      "The authority that has signed the server's certificate: a file, or the PEM text itself. Unless it is set, those of " +
+        "the system.",
+    ).meta({ example: "redis-authority.pem" }),
+    certificate: path().optional().describe(
+      "The certificate that the server wants to see: a file, or the PEM text itself.",
+    ).meta({ example: "redis-client.pem" }),
+    key: path().optional().describe("That certificate's private key: a file, or the PEM text itself.").meta({
+      example: "redis-client.key",
+      isSecret: true,
+    }),
+  } satisfies SchemaOf<RedisTlsOptions>,
+);
+
+/** Where Redis is, and how it is used. */
+const { addr, ...redisServer } = {
+  addr: text().optional().describe(
+    "Where Redis or Valkey is: host:port or redis://user:password@host:port/db, with rediss:// for TLS. Unless it is " +
+      "set, 127.0.0.1:6379.",
+  ).meta({ example: "127.0.0.1:6379" }),
+  username: text().optional().describe("The user name, unless it is in the address.").meta({ example: "hookmq" }),
+  password: secret().optional().describe(
+    "The password, unless it is in the address: a text, or { file: path } to read it from there.",
+  ).meta({ example: "correct horse battery staple" }),
+  db: z.int().min(0).optional().describe("The number of the database; a Redis Cluster has none but 0.")
+    .meta({ example: 0 }),
+  tls: redisTls.optional().describe("That connections are encrypted, as with rediss://, and how."),
+  keyPrefix: z.string().default("mqtt:").describe("What the names of all keys and channels begin with."),
+};
+
+const cluster = z.strictObject(
+  {
+    nodeId: text().optional().describe(
+      "What this broker is called among the others; each has another name. Unless it is set, the machine's name.",
+    ).meta({ example: "a" }),
+    addr,
+    addrs: z.array(text()).min(1).optional().describe(
+      "Where some servers of a Redis Cluster are, instead of addr: one that answers is enough to find the others.",
+    ).meta({ example: ["10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"] }),
+    ...redisServer,
+    heartbeatInterval: z.number().min(0.1).max(3600).default(3)
+      .describe("How often a broker says that it is there, in seconds."),
+    nodeTtl: z.number().min(0.2).max(86_400).default(10).describe(
+      "How long the others wait for that until they take a broker for dead, in seconds; at least 2 x heartbeatInterval.",
+    ),
+  } satisfies SchemaOf<Partial<ClusterOptions>, "client">,
+);
+
+const redis = z.strictObject(
+  {
+    addr,
+    ...redisServer,
+    nodeId: text().optional().describe(
+      "What this broker is called. Brokers with a name that use the same Redis send each other messages, as those of " +
+        "hooks.cluster do.",
+    ).meta({ example: "a" }),
+  } satisfies SchemaOf<RedisHookOptions, "client">,
+);
+
 const metrics = z.strictObject(
   {
     hostname: text().default("127.0.0.1").describe(
@@ -352,6 +416,14 @@ const hooks = z.strictObject({
   sqlite: sqlite.optional().describe(
     "Keeps sessions that outlive their connection, their messages, and retained messages in an SQLite database.",
   ),
+  redis: redis.optional().describe(
+    "Keeps sessions that outlive their connection, their messages, and retained messages in Redis or Valkey, for this " +
+      "broker alone.",
+  ),
+  cluster: cluster.optional().describe(
+    "Makes this broker and others one, wherever clients connect. Sessions and retained messages are kept in the Redis or " +
+      "Valkey in which the brokers meet.",
+  ),
   sys: sys.optional().describe("Publishes the broker's figures below $SYS/broker."),
   metrics: metrics.optional().describe(
     "Serves /metrics for Prometheus, /healthz and /healthz/ready over HTTP on a port of its own.",
@@ -368,6 +440,9 @@ const log = z.strictObject({
   ).meta({ example: "/var/log/hookmq.log" }),
 });
 
+/** The hooks that keep sessions and retained messages. */
+const stores = ["cluster", "redis", "sqlite"] as const;
+
 /** All that a configuration can say. */
 export const configSchema = z.strictObject({
   listeners: z.array(listener).min(1).prefault([{}]).describe("Where clients connect: any number of these."),
@@ -380,6 +455,12 @@ export const configSchema = z.strictObject({
     "What is switched on besides the protocol itself. A hook is in use if it stands here, also with nothing below it.",
   ),
   log: log.prefault({}).describe("What the broker and its hooks have to say."),
+}).superRefine(({ hooks }, context) => {
+  const [store, ...others] = stores.filter((name) => hooks[name] !== undefined);
+  for (const name of others) {
+    const message = `hooks.${store} keeps sessions and retained messages already: leave one of them out`;
+    context.addIssue({ code: "custom", path: ["hooks", name], message });
+  }
 }).superRefine((config, context) => {
   if (config.anonymous || config.hooks.auth !== undefined) return;
   for (const [index, listener] of config.listeners.entries()) {

@@ -1,5 +1,6 @@
 import { isGroup } from "../config/option.ts";
 import type { Override } from "../config/override.ts";
+import { Failure } from "../failure.ts";
 import type { ServeOptions } from "./start.ts";
 
 /** Where sessions and retained messages are kept if nobody says anything else. */
@@ -44,11 +45,39 @@ export function overridesOf(options: ServeOptions, config: unknown): Override[] 
     const asksForPassword = options.user !== undefined || (isGroup(hooks) && hooks.auth !== undefined);
     if (asksForPassword) say("--anonymous", ["hooks", "auth", "allowAnonymous"], true);
   }
-  const isSaid = isGroup(hooks) && hooks.sqlite !== undefined;
-  // A configuration file says all there is; without one, nothing that was acknowledged is to be lost.
-  const data = options.data ?? (options.config === undefined && !isSaid && !options.memory ? DEFAULT_DATA : undefined);
-  if (data !== undefined) say("--data", ["hooks", "sqlite", "path"], data);
-  if (options.memory && isSaid) say("--memory", ["hooks", "sqlite"], undefined);
+  overrides.push(...storeOf(options, isGroup(hooks) ? hooks : {}));
   if (options.logLevel !== undefined) say("--log-level", ["log", "level"], options.logLevel);
+  return overrides;
+}
+
+/** Where sessions and retained messages are kept; `hooks` is what the file and the environment say of hooks. */
+function storeOf(options: ServeOptions, hooks: Record<string, unknown>): Override[] {
+  const { data, memory, cluster, nodeId } = options;
+  const isInCluster = cluster !== undefined || hooks.cluster !== undefined;
+  const refused = data !== undefined ? "--data" : memory ? "--memory" : undefined;
+  if (isInCluster && refused !== undefined) {
+    const where = "the brokers of a cluster keep sessions and retained messages in Redis, and nowhere else";
+    throw new Failure(`${refused} cannot be used with a cluster: ${where}`, 2);
+  }
+  if (!isInCluster && nodeId !== undefined) {
+    throw new Failure(`--node-id ${nodeId}: there is no cluster; name its Redis with --cluster`, 2);
+  }
+  const overrides: Override[] = [];
+  const say = (origin: string, path: Override["path"], value: unknown) => overrides.push({ origin, path, value });
+  if (nodeId !== undefined) say("--node-id", ["hooks", "cluster", "nodeId"], nodeId);
+  if (cluster !== undefined) {
+    const [addr, addrs] = cluster.length === 1 ? [cluster[0], undefined] : [undefined, cluster];
+    say("--cluster", ["hooks", "cluster", "addr"], addr);
+    say("--cluster", ["hooks", "cluster", "addrs"], addrs);
+  }
+  if (memory) {
+    for (const name of ["sqlite", "redis"]) {
+      if (hooks[name] !== undefined) say("--memory", ["hooks", name], undefined);
+    }
+  }
+  // A configuration file says all there is; without one, nothing that was acknowledged is to be lost.
+  const isSaid = options.config !== undefined || isInCluster || hooks.sqlite !== undefined || hooks.redis !== undefined;
+  const path = data ?? (isSaid || memory ? undefined : DEFAULT_DATA);
+  if (path !== undefined) say("--data", ["hooks", "sqlite", "path"], path);
   return overrides;
 }

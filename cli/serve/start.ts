@@ -20,6 +20,9 @@ export interface ServeOptions {
   anonymous?: true;
   data?: string;
   memory?: true;
+  /** The addresses in the URL. */
+  cluster?: string[];
+  nodeId?: string;
   logLevel?: LogLevel;
 }
 

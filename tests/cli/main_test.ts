@@ -27,7 +27,7 @@ const wrongUses = [
   {
     what: "an unknown command",
     args: ["srve"],
-    message: "unknown command 'srve'; there are serve, pub, sub, bench, passwd and check",
+    message: "unknown command 'srve'; there are serve, pub, sub, bench, passwd, check, nodes and import-mosquitto",
   },
   {
     what: "an unknown option",

@@ -118,3 +118,62 @@ Deno.test("sessions are kept in ./hookmq.db, unless the command line or a config
   assert.equal((await load({ config: "hookmq.yaml" })).hooks.sqlite, undefined);
   assert.equal((await load({}, "", { HOOKMQ_HOOKS_SQLITE_PATH: "/other.db" })).hooks.sqlite?.path, "/other.db");
 });
+
+Deno.test("--cluster names a Redis server, or several of a Redis Cluster, in place of those in the file", async () => {
+  const { hooks } = await load({ cluster: ["redis://a"], nodeId: "first" });
+  assert.deepEqual(hooks, {
+    cluster: {
+      nodeId: "first",
+      addr: "redis://a",
+      addrs: undefined,
+      keyPrefix: "mqtt:",
+      heartbeatInterval: 3,
+      nodeTtl: 10,
+    },
+  });
+  const file = "hooks: { cluster: { nodeId: b, addr: localhost, keyPrefix: 'mine:' } }";
+  const several = await load({ cluster: ["redis://a", "redis://b"] }, file);
+  const { nodeId, addr, addrs, keyPrefix } = several.hooks.cluster!;
+  assert.deepEqual([nodeId, addr, addrs, keyPrefix], ["b", undefined, ["redis://a", "redis://b"], "mine:"]);
+});
+
+Deno.test("a node that has no id is called as its machine", async () => {
+  const { cluster } = createHooks((await load({ cluster: ["redis://a"] })).hooks);
+  assert.equal(cluster!.nodeId, Deno.hostname());
+});
+
+for (const file of ["", "hooks: { cluster: { nodeId: a } }"]) {
+  const where = file === "" ? "of --cluster" : "in the file";
+  for (const options of [{ data: "a.db" }, { memory: true }] as const) {
+    const [name] = Object.keys(options);
+    Deno.test(`--${name} and a cluster ${where} exclude each other`, async () => {
+      await assert.rejects(load({ ...options, cluster: file === "" ? ["redis://a"] : undefined }, file), {
+        message:
+          `--${name} cannot be used with a cluster: the brokers of a cluster keep sessions and retained messages in ` +
+          "Redis, and nowhere else",
+        exitCode: 2,
+      });
+    });
+  }
+}
+
+Deno.test("--cluster does not replace the database that a file names", async () => {
+  const commandLine = (config: unknown) => overridesOf({ cluster: ["redis://a"] }, config);
+  assert.deepEqual(await refusalOf("hooks:\n  sqlite: { path: a.db }\n", { commandLine }), [
+    "hookmq.yaml:2:3: hooks.sqlite: hooks.cluster keeps sessions and retained messages already: leave one of them out",
+  ]);
+});
+
+Deno.test("--node-id needs a cluster, in the file or of the command line", async () => {
+  await assert.rejects(
+    load({ nodeId: "a" }),
+    /^Error: --node-id a: there is no cluster; name its Redis with --cluster$/,
+  );
+  const { hooks } = await load({ nodeId: "a" }, "hooks: { cluster: { nodeId: b } }");
+  assert.equal(hooks.cluster?.nodeId, "a");
+});
+
+Deno.test("a file with hooks.redis needs no database", async () => {
+  assert.deepEqual(Object.keys((await load({}, "hooks: { redis: {} }")).hooks), ["redis"]);
+  assert.deepEqual(createHooks((await load({ memory: true }, "hooks: { redis: {} }")).hooks), {});
+});

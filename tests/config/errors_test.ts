@@ -193,6 +193,26 @@ hooks:
     ],
   },
   {
+    what: "two hooks that keep sessions",
+    config: `hooks:\n  sqlite: { path: a.db }\n  cluster: { nodeId: a }\n`,
+    lines: [
+      "hookmq.yaml:2:3: hooks.sqlite: hooks.cluster keeps sessions and retained messages already: leave one of them out",
+    ],
+  },
+  {
+    what: "a time in which no node can be missed",
+    config: `hooks:\n  cluster: { nodeId: a b, addr: localhost, addrs: [localhost], nodeTtl: 0.1 }\n`,
+    lines: ["hookmq.yaml:2:64: hooks.cluster.nodeTtl: 0.1: must be a number from 0.2 to 86400"],
+  },
+  {
+    what: "a cluster whose options do not fit together",
+    config: `hooks:\n  cluster: { addr: localhost, addrs: [localhost] }\n`,
+    lines: [
+      "hookmq.yaml:2:3: hooks.cluster: addr and addrs are both there; addr is for a single server, addrs for a Redis " +
+      "Cluster",
+    ],
+  },
+  {
     what: "a listener for everybody without authentication",
     config: `listeners:\n  - port: 1883\n  - transport: ws\n    hostname: 0.0.0.0\n`,
     lines: [
