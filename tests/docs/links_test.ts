@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { fragmentsOf, inProject, linksOf, readDocuments, resolveLink } from "./markdown.ts";
+
+const documents = await readDocuments("README.md", "ARCHITECTURE.md", "bench/README.md", "CHANGELOG.md");
+
+Deno.test("every link in the documents leads to a file that is there", () => {
+  for (const document of documents) {
+    for (const link of linksOf(document)) {
+      assert(existsSync(inProject(resolveLink(document, link).file)), `${document.path}: ${link}`);
+    }
+  }
+});
+
+Deno.test("every link in the documents that has a fragment leads to a heading", () => {
+  const byPath = new Map(documents.map((document) => [document.path, document]));
+  for (const document of documents) {
+    for (const link of linksOf(document)) {
+      const { file, fragment } = resolveLink(document, link);
+      if (fragment === undefined) continue;
+      assert(fragmentsOf(byPath.get(file)!).has(fragment), `${document.path}: ${link}`);
+    }
+  }
+});
