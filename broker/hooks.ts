@@ -287,6 +287,9 @@ export interface HookHealth {
  * for, with the reason code of a `ReasonCodeError` or 0x80; an error anywhere else is logged and does not reach the
  * client.
  *
+ * A packet that a hook is given is to be left as it is: changes are returned. Its payload, but for that of
+ * `storeRetained`, lies in memory that is used again: a hook that keeps it copies it.
+ *
  * @example
  * ```ts
  * import { Broker, type Hook } from "@hookmq/broker";
@@ -332,7 +335,10 @@ export interface Hook {
   onSubscribe?(client: ClientInfo, subscriptions: SubscriptionRequest[]): MaybePromise<SubscriptionRequest[]>;
   /** A client gives subscriptions up. */
   onUnsubscribe?(client: ClientInfo, topicFilters: string[]): MaybePromise<void>;
-  /** Decides whether a client may publish on a topic; asked for every message, before `onPublish`. */
+  /**
+   * Decides whether a client may publish on a topic; asked for every message, before `onPublish`, and for a will when its
+   * client connects and when it is published.
+   */
   canWrite?(client: ClientInfo, topic: string): MaybePromise<boolean>;
   /** Decides whether a client may publish a message: throw to refuse. */
   onPublish?(client: ClientInfo, packet: PublishPacket): MaybePromise<void>;
@@ -346,7 +352,10 @@ export interface Hook {
   onPublishReceived?(client: ClientInfo, packet: PublishPacket): MaybePromise<PublishPacket | void>;
   /** Changes a message for one receiver, by returning another packet. */
   onPublishDeliver?(subscriber: ClientInfo, packet: PublishPacket): MaybePromise<PublishPacket | void>;
-  /** Changes a will before it is published, by returning another packet, or keeps it back by throwing. */
+  /**
+   * Changes a will before it is published, by returning another packet, or keeps it back by throwing. `onPublish` and
+   * `onPublishReceived` are not asked about wills.
+   */
   onWillPublish?(clientId: string, will: PublishPacket, client: ClientInfo): MaybePromise<PublishPacket | void>;
   /** A message will not reach a client. Not called for QoS 0 messages to a client that is not connected. */
   onMessageDropped?(clientId: string, packet: PublishPacket, reason: DropReason): void;

@@ -1,7 +1,7 @@
 import { ReasonCodeError } from "../codec/errors.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
-import { forEachInTurn, type MaybePromise } from "./maybe_promise.ts";
+import { forEachInTurn, type MaybePromise, recover } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
 import type { Timer } from "./timer_wheel.ts";
 import { RetainedTree } from "./topics/retained_tree.ts";
@@ -37,21 +37,27 @@ export class Retained {
    */
   store(message: Message): MaybePromise<void> {
     const { hooks, slab } = this.#context;
+    const { name } = message.topic;
     message.own(slab);
-    if (message.payloadStart === message.bytes.length) this.#forget(message.topic.name);
-    else {
-      this.#checkLimit(message);
-      this.#keep(message);
-    }
+    const before = this.#tree.get(name);
+    const isRemoval = message.payloadStart === message.bytes.length;
+    if (!isRemoval) this.#checkLimit(message);
+    this.#put(name, isRemoval ? undefined : message);
     if (hooks.on.storeRetained.length === 0) return;
     const packet = message.toPacket(message.qos, true);
-    return forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(message.topic.name, packet));
+    return recover(
+      () => forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(name, packet)),
+      (error) => {
+        // Its publisher is told that it is not kept; unless there is a newer one, the one before it still holds.
+        if (this.#tree.get(name) === (isRemoval ? undefined : message)) this.#put(name, before);
+        throw error;
+      },
+    );
   }
 
   /** Keeps what another broker has made its topic's retained message, or removes that if it is empty. */
   replace(message: Message): void {
-    if (message.payloadStart === message.bytes.length || message.expired) this.#forget(message.topic.name);
-    else this.#keep(message);
+    this.#put(message.topic.name, message.payloadStart === message.bytes.length ? undefined : message);
   }
 
   /** All of them, those below `$SYS` included; each is looked up when it is asked for. */
@@ -96,6 +102,11 @@ export class Retained {
       });
     }
     return found.values();
+  }
+
+  #put(topicName: string, message: Message | undefined): void {
+    if (message === undefined || message.expired) this.#forget(topicName);
+    else this.#keep(message);
   }
 
   #checkLimit({ topic }: Message): void {

@@ -7,6 +7,9 @@ import { Message } from "./message.ts";
 import { NEVER_EXPIRES, Session } from "./session.ts";
 import { publishWill } from "./will.ts";
 
+/** How long the clients that a broker has disconnected may take to come back before their wills are published, in milliseconds. */
+const TIME_TO_RETURN = 30_000;
+
 /** In seconds. */
 function willDelay({ will }: Session): number {
   return will?.properties?.willDelayInterval ?? 0;
@@ -207,11 +210,13 @@ export class Sessions {
 
   /** A session has been restored that has no connection: waits for its client from now on. */
   #goOn(session: Session): void {
+    // A will without a delay outlives its connection only if that was the broker's doing.
+    const isAwaited = session.disconnectedAt !== undefined && willDelay(session) === 0;
     if (session.disconnectedAt === undefined) {
       session.disconnectedAt = Date.now();
       this.#store(session);
     }
-    this.#await(session);
+    this.#await(session, isAwaited ? TIME_TO_RETURN : 0);
   }
 
   /** Has those sessions stored that there were before there was a hook that stores them. */
@@ -225,14 +230,14 @@ export class Sessions {
   }
 
   /** Waits for the client of a session without a connection, as long as the session lasts. */
-  #await(session: Session): void {
+  #await(session: Session, leastWillDelay = 0): void {
     const { timers } = this.#context;
     const waited = Date.now() - session.disconnectedAt!;
     const lifetime = session.expiryInterval < NEVER_EXPIRES ? session.expiryInterval * 1000 - waited : Infinity;
     if (lifetime <= 0) return this.#expire(session);
     if (lifetime < Infinity) session.expiryTimer = timers.schedule(lifetime, () => this.#expire(session));
     if (session.will === undefined) return;
-    const delay = willDelay(session) * 1000 - waited;
+    const delay = Math.max(leastWillDelay, willDelay(session) * 1000 - waited);
     if (delay <= 0) this.#publishWill(session);
     else session.willTimer = timers.schedule(delay, () => this.#publishWill(session));
   }

@@ -1,8 +1,10 @@
 import type { PublishPacket, PublishProperties } from "../codec/publish.ts";
 import type { Will } from "../codec/connect.ts";
 import { ReasonCodeError } from "../codec/errors.ts";
+import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
+import { mayWrite } from "./may_write.ts";
 import { Message } from "./message.ts";
 import type { Session } from "./session.ts";
 
@@ -34,15 +36,22 @@ export function publishWill(session: Session, context: BrokerContext): MaybeProm
   );
 }
 
-function askHooks(will: Will, { clientId, info }: Session, { hooks }: BrokerContext): MaybePromise<PublishPacket> {
+/** Asks the hooks once more: rules may have changed since the client connected. */
+function askHooks(will: Will, { clientId, info }: Session, context: BrokerContext): MaybePromise<PublishPacket> {
   let packet = toPublish(will);
-  return then(
-    forEachInTurn(hooks.on.onWillPublish, (hook) =>
-      then(hook.onWillPublish(clientId, packet, info), (changed) => {
-        packet = changed ?? packet;
-      })),
-    () => packet,
-  );
+  return then(mayWrite(context, info, will.topic), (allowed) => {
+    if (!allowed) throw new ReasonCodeError(ReasonCode.NotAuthorized, "its client may not publish on this topic");
+    return then(
+      forEachInTurn(
+        context.hooks.on.onWillPublish,
+        (hook) =>
+          then(hook.onWillPublish(clientId, packet, info), (changed) => {
+            packet = changed ?? packet;
+          }),
+      ),
+      () => packet,
+    );
+  });
 }
 
 function toPublish({ topic, payload, qos, retain, properties }: Will): PublishPacket {

@@ -21,8 +21,6 @@
  */
 import type { ClientInfo, Hook } from "../broker/hooks.ts";
 import type { Logger } from "../broker/logger.ts";
-import { ReasonCodeError } from "../codec/errors.ts";
-import { ReasonCode } from "../codec/reason_code.ts";
 import { parseSharedFilter } from "../codec/topic.ts";
 import { type Decide, Decisions } from "./acl/decisions.ts";
 import { type AclRule, type CompiledRule, compileRule, type TopicRule } from "./acl/rule.ts";
@@ -96,7 +94,6 @@ export function aclHook(options: AclOptions = {}): AclHook {
   if (wideSubscriptions !== "refuse" && wideSubscriptions !== "filter") {
     throw new RangeError(`wideSubscriptions is ${JSON.stringify(wideSubscriptions)}; it must be refuse or filter`);
   }
-  const notAuthorized = new ReasonCodeError(ReasonCode.NotAuthorized, "not authorized to publish on this topic");
   let rules = compileRules(options.rules ?? []);
   let logger: Logger | undefined;
   const readable = new Decisions((client) => deciderFor(client, "read"));
@@ -152,10 +149,6 @@ export function aclHook(options: AclOptions = {}): AclHook {
     return !denyByDefault;
   }
 
-  function checkWrite(client: ClientInfo, topic: string): void {
-    if (!writable.get(client, topic)) throw notAuthorized;
-  }
-
   return {
     id: "acl",
     init(context) {
@@ -166,15 +159,10 @@ export function aclHook(options: AclOptions = {}): AclHook {
     setRules: (newRules) => use(compileRules(newRules)),
     canRead: (client, topic) => readable.get(client, topic),
     canWrite: (client, topic) => writable.get(client, topic),
-    onConnect(client, { will, properties }) {
-      // Who the client is turns out only later in an enhanced authentication.
-      if (will !== undefined && properties?.authenticationMethod === undefined) checkWrite(client, will.topic);
-    },
     onSubscribe(client, subscriptions) {
       const rules = rulesFor(client, "read");
       return subscriptions.filter(({ topicFilter }) => maySubscribe(client, rules, topicFilter));
     },
-    onWillPublish: (_clientId, { topic }, client) => checkWrite(client, topic),
   };
 }
 

@@ -8,7 +8,7 @@ import { Writer } from "./sqlite/writer.ts";
 
 /** Options of {@linkcode sqliteHook}. */
 export interface SqliteOptions {
-  /** The database's file, e.g. `"./hookmq.db"`; it is made if it is not there. Two more files lie next to it while it is in use. */
+  /** The database's file, e.g. `"./hookmq.db"`; it is made if it is not there. Its log lies next to it, with `-wal` behind the name. */
   path: string;
   /** How large the file may become, in bytes; past it messages are refused as on a full disk. Default: no limit. */
   maximumSize?: number;

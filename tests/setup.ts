@@ -1,9 +1,9 @@
 /**
  * Makes sure that the programs which tests run are there: for `tests/interop/` `mosquitto_pub` and `mosquitto_sub`
  * (Debian package mosquitto-clients) and paho-mqtt for Python 3 (in `tests/.tools/python`), for `tests/listeners/`
- * `chromium` and `openssl`, for `tests/cluster/` `redis-server` and `redis-cli`. `deno task test` runs it first. It does
- * nothing when all of them are there, and exits with 1 when one of them cannot be installed: a test is never skipped
- * because a program is missing.
+ * `chromium` and `openssl`, for `tests/cluster/` `redis-server` and `redis-cli`, for `tests/docs/` `systemd-analyze`.
+ * `deno task test` runs it first. It does nothing when all of them are there, and exits with 1 when one of them cannot be
+ * installed: a test is never skipped because a program is missing.
  */
 
 import { existsSync } from "node:fs";
@@ -23,6 +23,7 @@ try {
   for (const name of ["chromium", "openssl"]) if (!isProgram(name)) await installDebianPackage(name);
   // It brings redis-cli along.
   if (!isProgram("redis-server") || !isProgram("redis-cli")) await installDebianPackage("redis-server");
+  if (!isProgram("systemd-analyze")) await installDebianPackage("systemd");
 } catch (error) {
   console.error(`tests/setup.ts: ${(error as Error).message}`);
   Deno.exit(1);

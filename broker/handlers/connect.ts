@@ -8,6 +8,7 @@ import { encodeUtf8 } from "../../codec/utf8.ts";
 import type { Client } from "../client.ts";
 import type { AuthStep, ClientInfo, Hook } from "../hooks.ts";
 import { forEachInTurn, type MaybePromise, recover, then } from "../maybe_promise.ts";
+import { mayWrite } from "../may_write.ts";
 import { NEVER_EXPIRES } from "../session.ts";
 import { beginAuthentication } from "./auth.ts";
 import { isReserved } from "./publish.ts";
@@ -35,11 +36,19 @@ export function handleConnect(client: Client, packet: ConnectPacket): MaybePromi
 export function admit(client: Client, packet: ConnectPacket, authenticated?: AuthStep): MaybePromise<void> {
   const { sessions, options } = client.context;
   const expiry = Math.min(sessionExpiry(packet), options.maximumSessionExpiry);
-  return sessions.claim(
-    client,
-    { isDurable: expiry > 0, will: packet.will },
-    () => enter(client, packet, expiry, authenticated),
+  const claim = { isDurable: expiry > 0, will: packet.will };
+  return then(
+    checkWill(client, packet),
+    () => sessions.claim(client, claim, () => enter(client, packet, expiry, authenticated)),
   );
+}
+
+/** A will is a publication: who may not publish it is not let in with it. */
+function checkWill({ context, info }: Client, { will }: ConnectPacket): MaybePromise<void> {
+  if (will === undefined) return;
+  return then(mayWrite(context, info, will.topic), (allowed) => {
+    if (!allowed) throw new ReasonCodeError(ReasonCode.NotAuthorized, "not authorized to publish the will");
+  });
 }
 
 /** The client's session, if it has one, is here. */

@@ -4,8 +4,8 @@ import type { Qos } from "../../codec/packet.ts";
 import { type PublishHeader, type PublishPacket, readPublishHeader } from "../../codec/publish.ts";
 import { allowsReason, ReasonCode } from "../../codec/reason_code.ts";
 import type { Client } from "../client.ts";
-import type { ClientInfo, HookWith } from "../hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "../maybe_promise.ts";
+import { mayWrite } from "../may_write.ts";
 import { Message } from "../message.ts";
 import type { Topic } from "../topics/topic_cache.ts";
 
@@ -92,32 +92,17 @@ function takeQuota({ level, acknowledgements, context: { limits } }: Client): vo
 
 /** Asks the hooks whether the message may be published, and in which form. Throws, or rejects, if not. */
 function authorise(client: Client, message: Message): MaybePromise<Message> {
-  const { canWrite, onPublish, onPublishReceived } = client.context.hooks.on;
+  const { onPublish, onPublishReceived } = client.context.hooks.on;
   if (isReserved(message.topic.name)) {
     throw new ReasonCodeError(ReasonCode.NotAuthorized, "topics below $SYS are the broker's");
   }
-  const allowed = canWrite.length === 0 || mayWrite(canWrite, client.info, message.topic.name);
+  const allowed = mayWrite(client.context, client.info, message.topic.name);
   // A packet is made only for those who want to see it.
   if (allowed === true && onPublish.length === 0 && onPublishReceived.length === 0) return message;
   return then(allowed, (allowed) => {
     if (!allowed) throw new ReasonCodeError(ReasonCode.NotAuthorized, "not authorized to publish on this topic");
     return judge(client, message);
   });
-}
-
-/** Whether the hooks let a client publish on a topic. */
-function mayWrite(
-  hooks: readonly HookWith<"canWrite">[],
-  info: ClientInfo,
-  topicName: string,
-  from = 0,
-): MaybePromise<boolean> {
-  for (let index = from; index < hooks.length; index++) {
-    const allowed = hooks[index].canWrite(info, topicName);
-    if (isPromise(allowed)) return allowed.then((value) => value && mayWrite(hooks, info, topicName, index + 1));
-    if (!allowed) return false;
-  }
-  return true;
 }
 
 /** The message as the hooks let it be published. */

@@ -328,7 +328,9 @@ const sys = z.strictObject(
 
 const sqlite = z.strictObject(
   {
-    path: path().describe("The database's file, which is made if it is not there. Two more files lie next to it.")
+    path: path().describe(
+      "The database's file, which is made if it is not there. Its log lies next to it, with `-wal` behind the name.",
+    )
       .meta({ example: "hookmq.db" }),
     maximumSize: z.int().min(1).optional().describe(
       "How large the file may become, in bytes; past it messages are refused. Unless it is set, there is no limit.",

@@ -11,3 +11,14 @@ export function passingTime(seconds: number): Disposable {
     },
   };
 }
+
+/** Lets the broker's timers be this many seconds ahead until the end of its `using` block. */
+export function passingTimers(seconds: number): Disposable {
+  const { now } = performance;
+  performance.now = () => now.call(performance) + seconds * 1000;
+  return {
+    [Symbol.dispose]() {
+      performance.now = now;
+    },
+  };
+}

@@ -3,6 +3,7 @@ import type { HookContext, RestoredSession, StoredMessage, StoredOutgoing } from
 import type { PublishPacket } from "../../mod.ts";
 import { publishPacket } from "../support/raw_client.ts";
 import { eventually } from "./eventually.ts";
+import { passingTimers } from "./passing_time.ts";
 import { receive, textOf } from "./receive.ts";
 import { startStoring, type StoringBroker } from "./storing_broker.ts";
 import { lasting } from "./versions.ts";
@@ -279,6 +280,25 @@ Deno.test("the will of a client that was connected when the process died is publ
   assert.deepEqual((await storage.expect("storeSession")).args[0].will, will);
   assert.equal((await storage.expect("storeOutgoing")).args[0], "a");
   assert.equal((await storage.expect("storeSession")).args[0].will, undefined);
+});
+
+Deno.test("the wills of clients that the broker disconnected itself wait half a minute for these to come back", async () => {
+  const will = { topic: "t", payload: new Uint8Array(1), qos: 0, retain: false } as const;
+  const disconnectedAt = Date.now() - 1000;
+  await using storing = await startRestored({ clientId: "a", disconnectedAt, will }, {
+    clientId: "b",
+    disconnectedAt,
+    will: { ...will, topic: "u" },
+  });
+  storing.storage.succeeds = true;
+  const { broker } = storing;
+  const watcher = await broker.connect();
+  for (const topic of ["t", "u"]) await watcher.subscribe(topic);
+  await broker.connect({ ...lasting(5), clientId: "a" });
+  await watcher.expectNothing();
+  using _passing = passingTimers(30);
+  assert.equal((await watcher.expect("publish")).topic, "u");
+  await watcher.expectNothing();
 });
 
 Deno.test("a will is published when the rest of its delay has passed, unless its client is back", async () => {

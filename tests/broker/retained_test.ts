@@ -319,6 +319,26 @@ Deno.test("a retained message that is replaced or deleted leaves no timer behind
 
 // What hooks remember
 
+for (const way of ["at once", "later"]) {
+  Deno.test(`a retained message that a hook refuses ${way} is not kept, nor is the removal of one`, async () => {
+    await using broker = await startBroker();
+    await broker.publish("a", "before", { retain: true });
+    const refusal = new ReasonCodeError(ReasonCode.QuotaExceeded, "full");
+    const refuse = () => {
+      throw refusal;
+    };
+    await broker.use({ id: "full", storeRetained: way === "at once" ? refuse : () => Promise.reject(refusal) });
+    const client = await broker.connect();
+    for (const [topic, payload] of [["a", "after"], ["b", "after"], ["a", ""]]) {
+      assert.equal(await client.publish({ topic, payload, qos: 1, retain: true }), 0x97);
+    }
+    await client.subscribe("#");
+    const { topic, text } = await receive(client);
+    assert.deepEqual([topic, text], ["a", "before"]);
+    await client.expectNothing();
+  });
+}
+
 Deno.test("getRetained takes the place of what the broker itself remembers", async () => {
   await using broker = await startBroker();
   const asked: string[] = [];

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { BrokerOptions, Qos, WillProperties } from "../../mod.ts";
 import { type ConnectOptions, connectPacket, publishPacket, type RawClient } from "../support/raw_client.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
+import { eventually } from "./eventually.ts";
 import { connectPatiently } from "./patient_client.ts";
 import { RecordingLogger } from "./recording_logger.ts";
 import { receive, textOf } from "./receive.ts";
@@ -365,3 +366,19 @@ for (const how of ["fails", "is full"] as const) {
     assert.equal(textOf(await watcher.expect("publish")), "gone");
   });
 }
+
+Deno.test("canWrite is asked about a will when its client connects, and again when it is published", async () => {
+  await using broker = await startBroker();
+  let forbidden = "x";
+  await broker.use({ id: "rules", canWrite: (_client, topic) => topic !== forbidden });
+  const watcher = await broker.connect();
+  await watcher.subscribe("#");
+  const refused = await broker.open();
+  await refused.send(connectPacket({ will: { topic: "x" } }));
+  assert.equal((await refused.expect("connack")).reasonCode, 0x87);
+  const accepted = await broker.connect({ will: { topic: "y" } });
+  forbidden = "y";
+  await accepted.close();
+  await eventually(() => broker.stats().clients === 1, "the client to be gone");
+  await watcher.expectNothing();
+});
