@@ -86,6 +86,7 @@ export class Claims {
     await this.#local.written(clientId);
     const local = this.#local.add(clientId);
     local.isClaiming = true;
+    local.isHere = former !== undefined;
     local.connectedAt = client.connectedAt;
     local.will = will;
     try {
@@ -97,6 +98,7 @@ export class Claims {
       throw unavailable();
     } finally {
       local.isClaiming = false;
+      local.isHere = true;
     }
   }
 
@@ -131,7 +133,7 @@ export class Claims {
     // Whatever happens between this and the next, the session is found again.
     await link.call("SADD", keys.ofNode(nodeId), clientId);
     const node = isConnected ? nodeId : "";
-    const fields = await link.run(claimScript, [keys.session(clientId)], [
+    const reply = await link.run(claimScript, [keys.session(clientId)], [
       clientId,
       claim,
       nodeId,
@@ -141,7 +143,9 @@ export class Claims {
       isDurable ? 1 : 0,
       nodeKeys.fanout(""),
     ]);
-    const former = formerSession(clientId, fields as SessionFields);
+    const [fields, taken] = reply as [SessionFields, Uint8Array[]];
+    this.#wills.addStored(clientId, taken);
+    const former = formerSession(clientId, fields);
     const { home } = former;
     if (former.isDurable || isDurable) publishNow(link, nodeKeys.events, placeEvent(clientId, nodeId, node));
     if (home !== "" && home !== nodeId) await link.call("SREM", keys.ofNode(home), clientId);
@@ -216,12 +220,12 @@ export class Claims {
     const delay = (will.properties?.willDelayInterval ?? 0) * 1000;
     const endedAt = node === "" ? disconnectedAt ?? 0 : Date.now();
     const isOver = !isDurable || hasExpired(former);
-    if (!isOver && endedAt + delay > Date.now()) return will;
-    if (await this.#wills.isAlive(home, claim)) {
-      if (node !== "") this.#wills.add(node, claim, will);
-      return undefined;
+    if (!isOver && endedAt + delay > Date.now()) {
+      if (node !== "") await this.#wills.forget(claim);
+      return will;
     }
-    this.#options.publishWill(will);
+    if (node !== "") await this.#wills.wait(claim);
+    else if (!await this.#wills.isAlive(home, claim)) this.#options.publishWill(will);
     return undefined;
   }
 }

@@ -5,13 +5,23 @@ import { publishCommand } from "./publish.ts";
 import { SessionChange } from "./session_change.ts";
 import type { SessionOptions } from "./session_options.ts";
 
+/** Who is told what has turned out when changes of a session were made. */
+export interface LocalSessionObserver {
+  /** They were not: another node has the session. */
+  lost(local: LocalSession): void;
+  /** They were, but another node looks after the session now, whose client has not gone there. */
+  adopted(local: LocalSession): void;
+}
+
 /** A session that this node looks after: its client is connected here, or was connected here last. */
 export class LocalSession {
   readonly clientId: string;
   /** Under what it is ours, and what we change of it counts; `undefined` if it is not, or not yet. */
   claim: string | undefined = undefined;
-  /** Whether the claim is under way: until then the broker does not have the session. */
+  /** Whether the claim is under way: until then the broker has the session as it was before, if it had it. */
   isClaiming = false;
+  /** Whether the broker has the session, as it is or as it was before. */
+  isHere = true;
   /** Whether another node has it now. */
   isLost = false;
   /** Whether it outlives its connection. */
@@ -27,17 +37,16 @@ export class LocalSession {
   readonly arrivals: Arrivals;
 
   readonly #options: SessionOptions;
-  readonly #onLost: (local: LocalSession) => void;
+  readonly #observer: LocalSessionObserver;
   #change: SessionChange | undefined;
   #lastChange: SessionChange | undefined;
   readonly #claimed = Promise.withResolvers<void>();
 
-  /** @param onLost Called when a change is refused, since another node has the session. */
-  constructor(clientId: string, options: SessionOptions, onLost: (local: LocalSession) => void) {
+  constructor(clientId: string, options: SessionOptions, observer: LocalSessionObserver) {
     const { link, cluster, logger, keys } = options;
     this.clientId = clientId;
     this.#options = options;
-    this.#onLost = onLost;
+    this.#observer = observer;
     const queueKey = keys.queue(clientId);
     const sessionKey = keys.session(clientId);
     this.arrivals = new Arrivals({ clientId, link, cluster, logger, queueKey, sessionKey });
@@ -77,7 +86,8 @@ export class LocalSession {
       clientId: this.clientId,
       keys,
       claim: () => this.claim,
-      onLost: () => this.#onLost(this),
+      onLost: () => this.#observer.lost(this),
+      onAdopted: () => this.#observer.adopted(this),
       isLast,
       publish: link.isCluster ? publish : undefined,
     });

@@ -7,23 +7,31 @@ import type { Change } from "./writer.ts";
 /** What a change takes besides what it holds, in bytes, roughly. */
 const CHANGE_SIZE = 64;
 
-/** Is told whose session another node has now, under what it was ours, and the node where its client is, if that is known. */
-type OnLost = (clientId: string, claim: string | undefined, node: string) => void;
+/** Is told whose session another node has now, and under what it was ours. */
+type OnLost = (clientId: string, claim: string | undefined) => void;
 
 /** The sessions that this node looks after. */
 export class LocalSessions {
   readonly #options: SessionOptions;
   readonly #remote: RemoteSessions;
   readonly #onLost: OnLost;
+  readonly #onAdopted: (clientId: string) => void;
   readonly #sessions = new Map<string, LocalSession>();
   /** By client id, the last of the changes that are being made. */
   readonly #pending = new Map<string, Promise<void>>();
   #lastClaim = 0;
 
-  constructor(options: SessionOptions, remote: RemoteSessions, onLost: OnLost) {
+  /** @param onAdopted Called with the ids of clients whose sessions another node looks after, though they are here. */
+  constructor(
+    options: SessionOptions,
+    remote: RemoteSessions,
+    onLost: OnLost,
+    onAdopted: (clientId: string) => void,
+  ) {
     this.#options = options;
     this.#remote = remote;
     this.#onLost = onLost;
+    this.#onAdopted = onAdopted;
   }
 
   get size(): number {
@@ -43,7 +51,10 @@ export class LocalSessions {
 
   /** A session is looked after from now on, in place of what is known of the same client. */
   add(clientId: string): LocalSession {
-    const local = new LocalSession(clientId, this.#options, () => this.lose(local, ""));
+    const local = new LocalSession(clientId, this.#options, {
+      lost: (local) => this.lose(local, ""),
+      adopted: (local) => this.#onAdopted(local.clientId),
+    });
     this.#sessions.set(clientId, local);
     return local;
   }
@@ -107,7 +118,7 @@ export class LocalSessions {
     // Whoever claims it sees it.
     if (local.isClaiming || !this.delete(local)) return;
     local.arrivals.close();
-    this.#onLost(clientId, claim, node);
+    this.#onLost(clientId, claim);
     this.#options.cluster.releaseSession(clientId);
     if (local.isDurable) {
       this.#remote.add(clientId, node, [...local.subscriptions.values()]);

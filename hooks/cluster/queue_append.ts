@@ -28,6 +28,7 @@ export interface AppendedItem {
   size: number;
   /** Where it is kept in mind, if it goes out without coming back from the queue. */
   readonly own: { readonly local: LocalSession; readonly arrived: Arrived } | undefined;
+  /** The client that will send it again if it is not acknowledged. */
   readonly publisherId: string | undefined;
   /** At which QoS it was published. */
   readonly publishedQos: Qos;

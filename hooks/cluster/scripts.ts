@@ -16,14 +16,32 @@ export type SessionFields = [
   last: Uint8Array | null,
 ];
 
+/** A function of scripts: the fields with the wills of a session's former connections that are still to be seen to. */
+const takenWills = `
+local function takenWills()
+  local taken = {}
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(field, 1, 6) == 'taken:' then
+      taken[#taken + 1] = field
+      taken[#taken + 1] = redis.call('HGET', KEYS[1], field)
+    end
+  end
+  return taken
+end`;
+
 /**
- * Makes a session this node's, whoever had it, under a new claim. The node that had it is told.
+ * Makes a session this node's, whoever had it, under a new claim. The node that had it is told. If the client was connected
+ * there with a will, that is kept under the claim that it was made under, until one of them has seen to it.
  *
  * KEYS: session. ARGV: client id, claim, node, the same if its client is connected or "", will or "", when it connected,
- * "1" if Redis has lost that it is durable, prefix of the nodes' channels. Returns what the session was before.
+ * "1" if Redis has lost that it is durable, prefix of the nodes' channels. Returns what the session was before, and the
+ * fields with wills that are to be seen to.
  */
-export const claimScript: Script = defineScript(`
+export const claimScript: Script = defineScript(`${takenWills}
 local old = redis.call('HMGET', KEYS[1], ${fields})
+if old[1] and old[1] ~= '' and old[1] ~= ARGV[3] and old[9] then
+  redis.call('HSET', KEYS[1], 'taken:' .. old[1] .. ' ' .. old[3], old[9])
+end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'home', ARGV[3], 'node', ARGV[4], 'claimedAt', ARGV[6])
 redis.call('HDEL', KEYS[1], 'disconnectedAt', 'adoptedFrom')
 if ARGV[5] == '' then redis.call('HDEL', KEYS[1], 'will') else redis.call('HSET', KEYS[1], 'will', ARGV[5]) end
@@ -31,22 +49,23 @@ if ARGV[7] == '1' then redis.call('HSET', KEYS[1], 'durable', 1) end
 if old[2] and old[2] ~= ARGV[3] then
   redis.call('PUBLISH', ARGV[8] .. old[2], cmsgpack.pack({'taken', ARGV[1], old[3], ARGV[4]}))
 end
-return old
+return {old, takenWills()}
 `);
 
 /**
  * Has this node look after a session that a dead one has looked after, or an earlier life of this one. What that one
  * still writes counts no more.
  *
- * KEYS: session. ARGV: the dead node, this node, claim. Returns what the session was before; nil if the dead node has not
- * looked after it.
+ * KEYS: session; on a single server also the dead node's heartbeat, with which it is not dead. ARGV: the dead node, this
+ * node, claim. Returns what the session was before, and the fields with wills that are to be seen to; nil if the dead node has not looked after it, 0 if it is alive.
  */
-export const adoptScript: Script = defineScript(`
+export const adoptScript: Script = defineScript(`${takenWills}
 local old = redis.call('HMGET', KEYS[1], ${fields})
 if old[2] ~= ARGV[1] then return false end
+if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'node', '', 'home', ARGV[2])
 redis.call('HSETNX', KEYS[1], 'adoptedFrom', old[3])
-return old
+return {old, takenWills()}
 `);
 
 /**
@@ -69,13 +88,16 @@ return 2
 `);
 
 /**
- * Makes changes to a session, if it still is under the claim that they are made under.
+ * Makes changes to a session, if it still is under the claim that they are made under, or was only looked after by another
+ * node since.
  *
  * KEYS: session, subscriptions, queue, inflight, received. ARGV: claim; then for each command the number of its values,
- * its name, the place of its key among KEYS or 0 for none, and its values. Returns whether the changes were made.
+ * its name, the place of its key among KEYS or 0 for none, and its values. Returns 1 if the changes were made, 2 if they were
+ * and the session has to be taken back, 0 if it has gone.
  */
 export const changeScript: Script = defineScript(`
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+local claims = redis.call('HMGET', KEYS[1], 'epoch', 'adoptedFrom')
+if claims[1] ~= ARGV[1] and claims[2] ~= ARGV[1] then return 0 end
 local i = 2
 while i <= #ARGV do
   local last = i + 2 + tonumber(ARGV[i])
@@ -87,7 +109,7 @@ while i <= #ARGV do
   end
   i = last + 1
 end
-return 1
+return claims[1] == ARGV[1] and 1 or 2
 `);
 
 /**
@@ -107,7 +129,7 @@ return 1
  * where some have not got a number, the numbers of all, 0 for none. Nil if there is no durable session.
  */
 export const appendScript: Script = defineScript(`
-local session = redis.call('HMGET', KEYS[1], 'durable', 'node', 'last', 'bytes', 'from:' .. ARGV[2], 'epoch')
+local session = redis.call('HMGET', KEYS[1], 'durable', 'node', 'last', 'bytes', 'from:' .. ARGV[2], 'epoch', 'adoptedFrom')
 if not session[1] then return false end
 local node = session[2] or ''
 local number = tonumber(session[3] or '0')
@@ -141,10 +163,11 @@ local function makeRoom(size)
   return fits(size)
 end
 local function isWanted(state, guard)
-  if state ~= '' and session[6] ~= ARGV[5] then return false end
+  if state ~= '' and session[6] ~= ARGV[5] and session[7] ~= ARGV[5] then return false end
   if guard == '' then return true end
   local place, claim = string.match(guard, '^(%d+) (.*)$')
-  return redis.call('HGET', KEYS[tonumber(place)], 'epoch') == claim
+  local claims = redis.call('HMGET', KEYS[tonumber(place)], 'epoch', 'adoptedFrom')
+  return claims[1] == claim or claims[2] == claim
 end
 local parts, numbers, isComplete = {}, {}, true
 for i = 10, #ARGV, 3 do

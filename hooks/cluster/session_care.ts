@@ -8,6 +8,7 @@ import { scanSet } from "./scan.ts";
 import { adoptScript, reclaimScript, type SessionFields } from "./scripts.ts";
 import type { SessionOptions } from "./session_options.ts";
 import { formerSession, toText } from "./stored_values.ts";
+import type { TakenWills } from "./taken_wills.ts";
 
 /** So many sessions are looked after at the same time. */
 const PAGE = 100;
@@ -21,13 +22,21 @@ export class SessionCare {
   readonly #local: LocalSessions;
   readonly #remote: RemoteSessions;
   readonly #claims: Claims;
+  readonly #wills: TakenWills;
   #unchecked: IteratorObject<LocalSession> | undefined;
 
-  constructor(options: SessionOptions, local: LocalSessions, remote: RemoteSessions, claims: Claims) {
+  constructor(
+    options: SessionOptions,
+    local: LocalSessions,
+    remote: RemoteSessions,
+    claims: Claims,
+    wills: TakenWills,
+  ) {
     this.#options = options;
     this.#local = local;
     this.#remote = remote;
     this.#claims = claims;
+    this.#wills = wills;
     // Messages may have come while nothing was heard.
     options.link.onReady(() => {
       for (const { arrivals } of local) arrivals.catchUp();
@@ -46,12 +55,12 @@ export class SessionCare {
     await this.#forEachOf(nodeId, async (clientId) => {
       await this.#local.written(clientId);
       await link.call("SADD", keys.ofNode(ownId), clientId);
-      const isAdopted = await this.#adopt(nodeId, clientId, (session) => {
+      const outcome = await this.#adopt(nodeId, clientId, (session) => {
         cluster.adoptSession(session);
         this.#remote.remove(clientId);
       });
-      if (!isAdopted && this.#local.get(clientId) === undefined) this.#local.forget(clientId);
-      await link.call("SREM", keys.ofNode(nodeId), clientId);
+      if (outcome !== "adopted" && this.#local.get(clientId) === undefined) this.#local.forget(clientId);
+      if (outcome !== "alive") await link.call("SREM", keys.ofNode(nodeId), clientId);
     });
   }
 
@@ -65,11 +74,11 @@ export class SessionCare {
     await inPages([...this.#local], (local) => this.#reclaim(local));
     await this.#forEachOf(nodeId, async (clientId) => {
       if (this.#local.get(clientId) !== undefined) return;
-      const isAdopted = await this.#adopt(nodeId, clientId, (session) => {
+      const outcome = await this.#adopt(nodeId, clientId, (session) => {
         cluster.adoptSession(session);
         this.#remote.remove(clientId);
       });
-      if (!isAdopted) this.#local.forget(clientId);
+      if (outcome !== "adopted") this.#local.forget(clientId);
     });
   }
 
@@ -94,11 +103,11 @@ export class SessionCare {
     const local = this.#local.entered(clientId);
     const claim = local?.claim;
     if (local === undefined || claim === undefined || !link.isConnected) return;
-    const fields = await link.call("HMGET", keys.session(clientId), "epoch", "node", "last") as (Uint8Array | null)[];
+    const fields = await link.call("HMGET", keys.session(clientId), "epoch", "last") as (Uint8Array | null)[];
     // Its end may be on its way.
     if (this.#local.entered(clientId) !== local || local.claim !== claim) return;
-    const [epoch, node, last] = fields.map(toText);
-    if (epoch !== claim) this.#local.lose(local, node);
+    const [epoch, last] = fields.map(toText);
+    if (epoch !== claim) await this.#reclaim(local);
     else if (local.arrivals.isOpen && Number(last) > local.arrivals.delivered) local.arrivals.catchUp();
   }
 
@@ -118,8 +127,11 @@ export class SessionCare {
       node,
       nodeKeys.fanout(""),
     ]);
+    // Its end may be on its way.
+    if (this.#local.entered(clientId) !== local || local.claim !== claim) return;
     if (outcome === 2) {
       local.claim = renewed;
+      local.arrivals.catchUp();
       if (local.isDurable) publishNow(link, nodeKeys.events, placeEvent(clientId, nodeId, node));
     }
     if (outcome === 0 && local.isDurable) this.#local.lose(local, "");
@@ -142,32 +154,37 @@ export class SessionCare {
     return local;
   }
 
-  /** Returns whether the session was the dead node's. */
+  /** Returns what came of it: the session may be another node's, or the node not dead at all. */
   async #adopt(
     deadNodeId: string,
     clientId: string,
     give: (session: RestoredSession) => void,
-  ): Promise<boolean> {
+  ): Promise<"adopted" | "elsewhere" | "alive"> {
     const { link, keys, nodeKeys, nodeId } = this.#options;
     const claim = this.#local.nextClaim();
-    const fields = await link.run(adoptScript, [keys.session(clientId)], [
-      deadNodeId,
-      nodeId,
-      claim,
-    ]);
-    if (fields === null) return false;
-    const former = formerSession(clientId, fields as SessionFields);
+    const scriptKeys = [keys.session(clientId)];
+    if (deadNodeId !== nodeId) {
+      const heartbeat = nodeKeys.node(deadNodeId);
+      if (!link.isCluster) scriptKeys.push(heartbeat);
+      else if (await link.call("EXISTS", heartbeat) === 1) return "alive";
+    }
+    const adopted = await link.run(adoptScript, scriptKeys, [deadNodeId, nodeId, claim]);
+    if (adopted === null) return "elsewhere";
+    if (adopted === 0) return "alive";
+    const [fields, taken] = adopted as [SessionFields, Uint8Array[]];
+    this.#wills.addStored(clientId, taken);
+    const former = formerSession(clientId, fields);
     if (former.isDurable) publishNow(link, nodeKeys.events, placeEvent(clientId, nodeId, ""));
     const subscriptions = former.isDurable ? await this.#remote.readSubscriptions(clientId) : [];
     // The client itself may have come meanwhile.
-    if (this.#local.get(clientId) !== undefined) return true;
+    if (this.#local.get(clientId) !== undefined) return "adopted";
     const local = this.#local.add(clientId);
     local.claimedAs(claim);
     local.isDurable = former.isDurable;
     local.will = former.will;
     for (const subscription of subscriptions) local.subscriptions.set(subscription.topicFilter, subscription);
     give({ ...former, subscriptions, outgoing: [], received: [] });
-    return true;
+    return "adopted";
   }
 
   async #forEachOf(nodeId: string, act: (clientId: string) => Promise<unknown>): Promise<void> {

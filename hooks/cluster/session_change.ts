@@ -17,6 +17,8 @@ export interface SessionChangeOptions {
   readonly claim: () => string | undefined;
   /** Called if that is not the session's any more. */
   readonly onLost: () => void;
+  /** Called if another node looks after the session, but its client has not gone there. */
+  readonly onAdopted: () => void;
   /** As in {@linkcode Change}. */
   readonly isLast: boolean;
   /** Publishes an event, where the session's server is not the one by which events go: in a Redis Cluster. */
@@ -91,8 +93,10 @@ export class SessionChange implements Change {
   }
 
   settled([isMade]: readonly unknown[]): void {
-    if (isMade === 0) this.#options.onLost();
-    else if (isMade === 1) { for (const event of this.#events) this.#options.publish!(...event); }
+    const { onLost, onAdopted, publish } = this.#options;
+    if (isMade === 0) return onLost();
+    if (isMade === 2) onAdopted();
+    for (const event of this.#events) publish!(...event);
   }
 
   *#collected(): Generator<RedisValue[]> {

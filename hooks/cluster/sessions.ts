@@ -9,6 +9,7 @@ import type {
   StoredSubscription,
 } from "../../broker/hooks.ts";
 import type { PublishPacket } from "../../codec/mod.ts";
+import type { RedisCommand } from "./command.ts";
 import { type Arrived, stateOf } from "./arrivals.ts";
 import { Claims } from "./claims.ts";
 import type { LocalSession } from "./local_session.ts";
@@ -19,7 +20,7 @@ import { decodeEntry, EncodedMessages } from "./queue_entry.ts";
 import { endedEvent, placeEvent, RemoteSessions, subscribedEvent, unsubscribedEvent } from "./remote_sessions.ts";
 import { SessionCare } from "./session_care.ts";
 import type { SessionOptions } from "./session_options.ts";
-import { TakenWills } from "./taken_wills.ts";
+import { takenField, TakenWills } from "./taken_wills.ts";
 import { encodeTerms, missingFields, sessionValues } from "./stored_values.ts";
 
 /** What a message takes besides its payload while it waits for Redis, in bytes, roughly. */
@@ -74,20 +75,25 @@ export class ClusterSessions {
   readonly #unsettled = new Set<QueueAppend>();
 
   constructor(options: SessionOptions) {
-    const { channel } = options;
+    const { channel, events } = options;
     this.#options = options;
     this.#remote = new RemoteSessions(
       options,
       (clientId, message) => this.#queueRemote(clientId, message),
-      (clientId) => this.#local.entered(clientId) !== undefined,
+      (clientId) => this.#local.get(clientId)?.isHere === true,
       (clientId) => this.#checkSoon(clientId),
     );
-    this.#local = new LocalSessions(options, this.#remote, (...lost) => this.#lost(...lost));
+    this.#local = new LocalSessions(
+      options,
+      this.#remote,
+      (...lost) => this.#lost(...lost),
+      (clientId) => this.#checkSoon(clientId),
+    );
     this.#wills = new TakenWills(options);
     this.#claims = new Claims(options, this.#local, this.#remote, this.#wills);
-    this.#care = new SessionCare(options, this.#local, this.#remote, this.#claims);
+    this.#care = new SessionCare(options, this.#local, this.#remote, this.#claims, this.#wills);
     channel.on("taken", (fields) => this.#taken(fields as TakenEvent));
-    channel.on("released", (fields) => this.#wills.done((fields as ReleasedEvent)[1]));
+    events.on("released", (fields) => this.#wills.done((fields as ReleasedEvent)[1]));
     channel.on(ARRIVAL, (fields) => this.#arrived(fields as ArrivalEvent));
     this.hook = {
       claimSession: (client, claim) => this.#claims.claim(client, claim),
@@ -242,6 +248,7 @@ export class ClusterSessions {
       return;
     }
     this.#local.delete(local);
+    this.#wills.ended(clientId);
     local.arrivals.close();
     local.whenClaimed(() => {
       this.#local.forget(clientId);
@@ -350,7 +357,8 @@ export class ClusterSessions {
     if (writer.refuses && !isPublished) return Promise.reject(writer.refusal());
     const { payload, qos } = entry.message.packet;
     const append = this.#openAppend(clientId);
-    append.push({ entry, size: 0, own, publisherId, publishedQos: qos });
+    // A will, for example, nobody sends again.
+    append.push({ entry, size: 0, own, publisherId: isPublished ? undefined : publisherId, publishedQos: qos });
     return writer.addLasting(append, payload.length + MESSAGE_SIZE);
   }
 
@@ -409,13 +417,18 @@ export class ClusterSessions {
   }
 
   /** A client has gone to another node. What it has sent here at QoS 2, and nobody has got yet, it sends there again. */
-  #lost(clientId: string, claim: string | undefined, node: string): void {
+  #lost(clientId: string, claim: string | undefined): void {
     for (const append of this.#unsettled) append.withdraw(clientId);
-    if (claim === undefined || node === "") return;
+    if (claim === undefined) return;
     const { link, writer, nodeKeys } = this.#options;
     const event: ReleasedEvent = ["released", claim];
-    const change = { commands: () => [publishCommand(link, nodeKeys.fanout(node), encode(event))] };
-    writer.addLasting(change, claim.length).catch(() => {});
+    const { nodeId, keys } = this.#options;
+    // By then our broker has published the will of the connection, or has not, since it was not due.
+    const commands = (): RedisCommand[] => [
+      ["HDEL", keys.session(clientId), takenField(nodeId, claim)],
+      publishCommand(link, nodeKeys.events, encode(event)),
+    ];
+    writer.addLasting({ commands }, claim.length).catch(() => {});
   }
 
   #checkSoon(clientId: string): void {

@@ -84,6 +84,19 @@ Deno.test("what a client has sent at QoS 2 to a node that was cut off is not sto
   assert.deepEqual(two.cluster.payloads("a"), ["twice", "at least once", "from another"]);
 });
 
+Deno.test("the will of a client that goes to another node is stored, also at QoS 2", async () => {
+  await using nodes = await startTwo();
+  const { one, two } = nodes;
+  await one.connect("mourned");
+  await two.connect("a");
+  await cut(nodes);
+  const stored = one.queue("a", "will", { qos: 2, publisherId: "mourned", isPublished: true });
+  await two.connect("mourned");
+  await heal(nodes);
+  await stored;
+  await eventually(() => two.cluster.delivered.length === 1, "the will");
+});
+
 Deno.test("what is queued while Redis is away is stored when it is back, in its order and once", async () => {
   await using nodes = await startTwo();
   const { one, two } = nodes;

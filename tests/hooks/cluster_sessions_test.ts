@@ -190,6 +190,16 @@ for (const [kind, startRedis] of kinds) {
     assert.deepEqual([...two.cluster.remote.get("new")!.topicFilters], ["y"]);
   });
 
+  Deno.test(`[${kind}] a session that is here is nobody else's while it is claimed once more`, async () => {
+    await using redis = await startRedis();
+    await using node = await SessionNode.start(redis, "n1");
+    await node.connect("a");
+    await node.subscribe("a", "x");
+    await node.disconnect("a");
+    await Promise.all([node.connect("a"), node.sessions.check()]);
+    assert.equal(node.cluster.added, 0);
+  });
+
   Deno.test(`[${kind}] a node that starts again looks after its sessions again`, async () => {
     await using redis = await startRedis();
     const first = await SessionNode.start(redis, "n1");
@@ -227,13 +237,14 @@ for (const [kind, startRedis] of kinds) {
 
   Deno.test(`[${kind}] the will of a client that was connected to a dead node is published when it connects to another`, async () => {
     await using redis = await startRedis();
-    await using one = await SessionNode.start(redis, "n1");
+    const one = await SessionNode.start(redis, "n1");
     await using two = await SessionNode.start(redis, "n2");
     const will = { topic: "w", payload: new Uint8Array([1]), qos: 0 as const, retain: false };
     const delayed = { ...will, properties: { willDelayInterval: 60 } };
     await one.connect("durable", { will });
     await one.connect("delayed", { will: delayed });
     await one.connect("other", { isDurable: false, will });
+    await one.kill();
     assert.equal((await two.connect("durable"))!.will, undefined);
     assert.deepEqual((await two.connect("delayed"))!.will, delayed);
     assert.equal(await two.connect("other", { isDurable: false }), undefined);
@@ -257,6 +268,65 @@ for (const [kind, startRedis] of kinds) {
     await two.link.call("DEL", "mqtt:node:n1");
     await two.sessions.check();
     assert.deepEqual(two.wills, [will]);
+  });
+
+  Deno.test(`[${kind}] a will that waits for a node's death is published also if the node dies first that waits`, async () => {
+    await using redis = await startRedis();
+    const one = await SessionNode.start(redis, "n1");
+    const two = await SessionNode.start(redis, "n2");
+    await using three = await SessionNode.start(redis, "n3");
+    await one.beat();
+    const will = { topic: "w", payload: new Uint8Array([1]), qos: 0 as const, retain: false };
+    const delayed = { ...will, properties: { willDelayInterval: 60 } };
+    await one.connect("a", { will });
+    await one.connect("back in time", { will: delayed });
+    await one.kill();
+    await two.connect("a");
+    await two.connect("back in time");
+    await two.writer.written();
+    await two.kill();
+    await three.sessions.adopt("n2");
+    await three.sessions.check();
+    assert.deepEqual(three.wills, []);
+    await three.link.call("DEL", "mqtt:node:n1");
+    await three.sessions.check();
+    assert.deepEqual(three.wills, [will]);
+    await three.writer.written();
+    assert.deepEqual(
+      await three.link.redis.hkeys("mqtt:session:{a}").then((fields) => fields.filter((f) => f.startsWith("taken"))),
+      [],
+    );
+  });
+
+  Deno.test(`[${kind}] a node that has been taken for dead, but is not, keeps its clients and what it writes for them`, async () => {
+    await using redis = await startRedis();
+    await using one = await SessionNode.start(redis, "n1");
+    await using two = await SessionNode.start(redis, "n2");
+    await one.connect("a");
+    await one.subscribe("a", "x");
+    await one.queue("a", "1");
+    await one.queue("a", "2");
+    await two.sessions.adopt("n1");
+    await one.sessions.hook.removeOutgoing("a", one.sent("1", 0));
+    await two.queue("a", "3");
+    await eventually(() => one.cluster.delivered.length === 3, "the session to be taken back");
+    await eventually(() => two.cluster.remote.has("a"), "it to be another node's for the other one");
+    assert.deepEqual([one.cluster.released, two.cluster.released], [[], ["a"]]);
+    await one.disconnect("a");
+    assert.deepEqual((await two.connect("a"))!.outgoing.map(text), ["2", "3"]);
+  });
+
+  Deno.test(`[${kind}] the sessions of a node that lives are not taken over`, async () => {
+    await using redis = await startRedis();
+    await using one = await SessionNode.start(redis, "n1");
+    await using two = await SessionNode.start(redis, "n2");
+    await one.beat();
+    await one.connect("a");
+    await two.sessions.adopt("n1");
+    assert.deepEqual(two.cluster.adopted, []);
+    await two.writer.written();
+    assert.deepEqual(await two.link.redis.smembers("mqtt:sessions:n1"), ["a"]);
+    assert.deepEqual(await two.link.redis.smembers("mqtt:sessions:n2"), []);
   });
 
   Deno.test(`[${kind}] a session that has expired is not found`, async () => {

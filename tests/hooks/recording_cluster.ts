@@ -21,6 +21,8 @@ export class RecordingCluster implements ClusterContext {
   readonly released: string[] = [];
   /** By client id, what sessions at other nodes are subscribed to. */
   readonly remote = new Map<string, { subscriber: RemoteSubscriber; topicFilters: Set<string> }>();
+  /** How often a session at another node was subscribed. */
+  added = 0;
   storedAgain = 0;
   #lastId = 0;
 
@@ -31,6 +33,7 @@ export class RecordingCluster implements ClusterContext {
   }
 
   addSubscription(subscriber: RemoteSubscriber, { topicFilter }: StoredSubscription): void {
+    this.added += 1;
     const known = this.remote.get(subscriber.clientId!) ?? { subscriber, topicFilters: new Set() };
     known.topicFilters.add(topicFilter);
     this.remote.set(subscriber.clientId!, known);

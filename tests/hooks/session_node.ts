@@ -197,9 +197,13 @@ export interface ConnectOptions {
 export interface QueueOptions {
   qos?: Qos;
   publisherId?: string;
+  isPublished?: boolean;
 }
 
-export function queued(payload: string, { qos = 1, publisherId }: QueueOptions = {}): QueuedMessage {
+export function queued(
+  payload: string,
+  { qos = 1, publisherId, isPublished = false }: QueueOptions = {},
+): QueuedMessage {
   return {
     message: {
       packet: {
@@ -218,7 +222,7 @@ export function queued(payload: string, { qos = 1, publisherId }: QueueOptions =
     shareFilter: undefined,
     publisherId,
     isAdmitted: true,
-    isPublished: false,
+    isPublished,
   };
 }
 
