@@ -116,7 +116,7 @@ export interface RemoteMessage {
   readonly shareFilter: string | undefined;
   /** The client that published it; `undefined` if that was the program that embeds the broker. */
   readonly publisherId: string | undefined;
-  /** Whether its publisher will not send it again if it is refused: it was acknowledged before. */
+  /** Whether its publisher will not send it again if it is refused: it was acknowledged before, or is a will. */
   readonly isPublished: boolean;
   /** The message as it can be stored: one and the same object for all who get it. */
   stored(): StoredMessage;
@@ -162,7 +162,7 @@ export interface QueuedMessage {
   readonly publisherId: string | undefined;
   /** Whether the hooks (`canRead`, `onPublishDeliver`) have let the session have it, in this form. */
   readonly isAdmitted: boolean;
-  /** Whether its publisher will not send it again if it is refused: it was acknowledged before. */
+  /** Whether its publisher will not send it again if it is refused: it was acknowledged before, or is a will. */
   readonly isPublished: boolean;
 }
 

@@ -52,6 +52,9 @@ export class Message implements PublishFrame {
   #published = false;
   #stored: StoredMessage | undefined = undefined;
 
+  /** Whether it is a will, which nobody publishes again. */
+  isWill = false;
+
   bytes: Uint8Array;
   readonly packetIdOffset: number;
   readonly topicAliasOffset = -1;
@@ -232,6 +235,11 @@ export class Message implements PublishFrame {
    */
   get published(): boolean {
     return this.#original?.published ?? this.#published;
+  }
+
+  /** Whether its publisher will not send it again if it is refused. */
+  get isUnrepeatable(): boolean {
+    return this.published || (this.#original ?? this).isWill;
   }
 
   /** Makes the message independent of the read buffer. Whoever keeps it calls this first. */

@@ -50,7 +50,7 @@ class OutboundMessage implements RemoteMessage {
     this.identifiers = delivery.identifiers;
     this.shareFilter = group?.topicFilter;
     this.publisherId = message.publisherId;
-    this.isPublished = message.published;
+    this.isPublished = message.isUnrepeatable;
     this.#message = message;
     this.#slab = slab;
     const { bytes, packetIdOffset } = message.encoded(true, this.qos > 0, undefined, "name");

@@ -278,7 +278,7 @@ export class Session implements Subscriber {
         shareFilter: group?.topicFilter,
         publisherId: message.publisherId,
         isAdmitted: true,
-        isPublished: message.published,
+        isPublished: message.isUnrepeatable,
       }));
     }
     const outgoing = this.#outgoing(message, qos, retain, delivery, group);

@@ -3,7 +3,7 @@ import type { Will } from "../codec/connect.ts";
 import { ReasonCodeError } from "../codec/errors.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
-import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
+import { forEachInTurn, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { mayWrite } from "./may_write.ts";
 import { Message } from "./message.ts";
 import type { Session } from "./session.ts";
@@ -25,12 +25,11 @@ export function publishWill(session: Session, context: BrokerContext): MaybeProm
     () =>
       then(askHooks(will, session, context), (packet) => {
         const message = Message.from(context.topics.named(packet.topic), packet, clientId);
-        // Its client will not publish it again: who cannot have it stored gets it all the same.
-        message.finishPublishing();
+        message.isWill = true;
         // Not one after the other: what the client's next connection publishes comes after it, however long storing takes.
-        const stored = message.retain ? recover(() => context.retained.store(message), onError) : undefined;
-        if (isPromise(stored)) stored.catch(onError);
-        return then(context.router.route(message), () => {});
+        const routed = context.router.route(message);
+        if (message.retain) message.waitFor(recover(() => context.retained.store(message), onError));
+        return then(routed, () => void recover(() => message.finishPublishing(), onError));
       }),
     onError,
   );
