@@ -13,12 +13,13 @@ export class EventLoop {
   #turn: PromiseWithResolvers<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isWaitedFor = false;
+  #isStopped = false;
 
   /** To be asked before each read. Returns a promise if it has to wait for the event loop to turn. */
   overdue(): Promise<void> | undefined {
     const now = Date.now();
     if (this.#turn === undefined) {
-      if (now - this.#turnedAt >= INTERVAL) this.#ask(now);
+      if (!this.#isStopped && now - this.#turnedAt >= INTERVAL) this.#ask(now);
       return undefined;
     }
     if (now - this.#askedAt <= PATIENCE) return undefined;
@@ -33,6 +34,7 @@ export class EventLoop {
 
   /** Nobody reads any more. */
   stop(): void {
+    this.#isStopped = true;
     clearTimeout(this.#timer);
     this.#turned();
   }

@@ -336,8 +336,8 @@ export interface Hook {
   /** A client gives subscriptions up. */
   onUnsubscribe?(client: ClientInfo, topicFilters: string[]): MaybePromise<void>;
   /**
-   * Decides whether a client may publish on a topic; asked for every message, before `onPublish`, and for a will when its
-   * client connects and when it is published.
+   * Decides whether a client may publish on a topic; asked for every message, before the same hook's `onPublish`, and for a
+   * will when its client connects and when it is published.
    */
   canWrite?(client: ClientInfo, topic: string): MaybePromise<boolean>;
   /** Decides whether a client may publish a message: throw to refuse. */
@@ -469,6 +469,8 @@ type HookLists = { [E in HookEvent]: readonly HookWith<E>[] };
 /** The hooks of a broker: one list per event, so that an event that nobody handles costs one look at a length. */
 export class HookChain {
   readonly #hooks: Hook[] = [];
+  /** Those that decide about messages, by `canWrite` or `onPublish`, in the order in which they were added. */
+  authorising: readonly Hook[] = [];
   /** For each event the hooks that handle it, in the order in which they were added. */
   readonly on: HookLists = Object.fromEntries(events.map((event) => [event, []])) as unknown as HookLists;
 
@@ -498,6 +500,9 @@ export class HookChain {
   #sort(): void {
     const lists: Record<HookEvent, readonly Hook[]> = this.on;
     for (const event of events) lists[event] = this.#hooks.filter((hook) => typeof hook[event] === "function");
+    this.authorising = this.#hooks.filter(({ canWrite, onPublish }) =>
+      canWrite !== undefined || onPublish !== undefined
+    );
     lists.getRetained = lists.getRetained.filter(({ restoresRetained }) => !restoresRetained);
   }
 }

@@ -4,6 +4,7 @@ import type { Qos } from "../../codec/packet.ts";
 import { type PublishHeader, type PublishPacket, readPublishHeader } from "../../codec/publish.ts";
 import { allowsReason, ReasonCode } from "../../codec/reason_code.ts";
 import type { Client } from "../client.ts";
+import type { ClientInfo, Hook } from "../hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "../maybe_promise.ts";
 import { mayWrite } from "../may_write.ts";
 import { Message } from "../message.ts";
@@ -92,27 +93,36 @@ function takeQuota({ level, acknowledgements, context: { limits } }: Client): vo
 
 /** Asks the hooks whether the message may be published, and in which form. Throws, or rejects, if not. */
 function authorise(client: Client, message: Message): MaybePromise<Message> {
-  const { onPublish, onPublishReceived } = client.context.hooks.on;
+  const { context, info } = client;
+  const { onPublish, onPublishReceived } = context.hooks.on;
   if (isReserved(message.topic.name)) {
     throw new ReasonCodeError(ReasonCode.NotAuthorized, "topics below $SYS are the broker's");
   }
-  const allowed = mayWrite(client.context, client.info, message.topic.name);
   // A packet is made only for those who want to see it.
-  if (allowed === true && onPublish.length === 0 && onPublishReceived.length === 0) return message;
+  if (onPublish.length === 0 && onPublishReceived.length === 0) {
+    const allowed = mayWrite(context, info, message.topic.name);
+    return allowed === true ? message : then(allowed, (allowed) => {
+      assertAllowed(allowed);
+      return message;
+    });
+  }
+  const packet = message.toPacket();
+  const authorised = forEachInTurn(context.hooks.authorising, (hook) => ask(hook, info, packet));
+  if (onPublishReceived.length === 0) return isPromise(authorised) ? authorised.then(() => message) : message;
+  return then(authorised, () => transform(client, message, packet));
+}
+
+/** Asks one hook all that it wants to be asked. */
+function ask(hook: Hook, info: ClientInfo, packet: PublishPacket): MaybePromise<void> {
+  const allowed = hook.canWrite === undefined || hook.canWrite(info, packet.topic);
   return then(allowed, (allowed) => {
-    if (!allowed) throw new ReasonCodeError(ReasonCode.NotAuthorized, "not authorized to publish on this topic");
-    return judge(client, message);
+    assertAllowed(allowed);
+    return hook.onPublish?.(info, packet);
   });
 }
 
-/** The message as the hooks let it be published. */
-function judge(client: Client, message: Message): MaybePromise<Message> {
-  const { onPublish, onPublishReceived } = client.context.hooks.on;
-  if (onPublish.length === 0 && onPublishReceived.length === 0) return message;
-  const packet = message.toPacket();
-  const authorised = forEachInTurn(onPublish, (hook) => hook.onPublish(client.info, packet));
-  if (onPublishReceived.length === 0) return isPromise(authorised) ? authorised.then(() => message) : message;
-  return then(authorised, () => transform(client, message, packet));
+function assertAllowed(allowed: boolean): void {
+  if (!allowed) throw new ReasonCodeError(ReasonCode.NotAuthorized, "not authorized to publish on this topic");
 }
 
 /** The message as the hooks want it. */
