@@ -5,6 +5,8 @@ import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 
 /** Who sends the acknowledgements whose turn has come. */
 export interface Acknowledger {
+  /** Whether the only way to say that a message could not be stored is to end the connection. */
+  readonly refusesByDisconnecting: boolean;
   /** An error is what kept the message from being stored. */
   sendOwed(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void;
 }
@@ -58,6 +60,11 @@ export class AcknowledgementQueue {
   }
 
   #settle(slot: Slot, outcome: ReasonCode | Error): void {
+    if (outcome instanceof Error && this.#acknowledger.refusesByDisconnecting) {
+      // At once: what the client sends behind the message, which it sends again, must not go before it.
+      this.#send(slot.type, slot.packetId, outcome);
+      return this.#onRoom?.();
+    }
     slot.outcome = outcome;
     const slots = this.#slots!;
     for (let first = slots.peek(); first?.outcome !== undefined; first = slots.peek()) {

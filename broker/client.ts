@@ -354,6 +354,10 @@ export class Client implements ConnectionEvents, Acknowledger {
     }
   }
 
+  get refusesByDisconnecting(): boolean {
+    return this.level < 5;
+  }
+
   /** An acknowledgement whose turn has come. What could not be stored is refused, or left for the client to send again. */
   sendOwed(type: AcknowledgementType, packetId: number, outcome: ReasonCode | Error): void {
     if (this.state !== "connected") return;

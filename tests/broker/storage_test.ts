@@ -281,6 +281,18 @@ Deno.test("CONNACK comes when a session is forgotten that the client ended just 
   await comesAfter([call], client.expect("connack"), witness);
 });
 
+Deno.test("[3.1.1] a message that could not be stored ends the connection at once, also while one before it is being stored", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  await storing.subscribed(["a"]);
+  const publisher = await broker.connect({ level: 4 });
+  for (const packetId of [1, 2]) await publisher.send(publishPacket({ topic: "t", qos: 1, packetId }));
+  const [first, second] = await storage.expectAll("storeOutgoing", "storeOutgoing");
+  second.fail(noRoom());
+  await publisher.expectClosed();
+  first.succeed();
+});
+
 Deno.test("QoS 2 messages are sent in their order, whichever is stored first", async () => {
   await using storing = await startStoring();
   const { broker, storage } = storing;
