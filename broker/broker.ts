@@ -432,6 +432,8 @@ export class Broker implements AsyncDisposable {
     // Whoever adds a hook now is told, and the hook stopped, when its init has settled.
     await Promise.allSettled(this.#adding.values());
     for (const hook of hooks.all.toReversed()) await this.#stop(hook);
+    // What came to an end meanwhile may have set some anew.
+    timers.clear();
   }
 
   #assertOpen(): void {

@@ -73,12 +73,11 @@ return {old, takenWills()}
  *
  * KEYS: session. ARGV: client id, the claim that this node has, a new one, node, the same if its client is connected or "",
  * prefix of the nodes' channels. Returns 1 if the session was never away, 2 if it is back, 0 if it
- * is another node's, -1 if there is none any more.
+ * has gone.
  */
 export const reclaimScript: Script = defineScript(`
 local old = redis.call('HMGET', KEYS[1], 'epoch', 'adoptedFrom', 'home')
 if old[1] == ARGV[2] then return 1 end
-if not old[1] then return -1 end
 if old[2] ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'node', ARGV[5], 'home', ARGV[4])
 redis.call('HDEL', KEYS[1], 'adoptedFrom')

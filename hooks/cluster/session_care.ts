@@ -134,12 +134,9 @@ export class SessionCare {
       local.arrivals.catchUp();
       if (local.isDurable) publishNow(link, nodeKeys.events, placeEvent(clientId, nodeId, node));
     }
-    if (outcome === 0) return this.#local.lose(local, "");
-    if (outcome !== -1) return;
-    // Who has only looked after it has ended it: of one that is not durable nothing is lost by that.
-    if (!local.isDurable) return await this.#claims.claimLate(local);
-    // Otherwise Redis has lost everything, and is told again; if not, the next change finds out.
-    if (!isConnected) this.#local.lose(local, "");
+    if (outcome === 0 && local.isDurable) this.#local.lose(local, "");
+    // Who has only looked after it has ended it.
+    else if (outcome === 0) await this.#claims.claimLate(local);
   }
 
   /** The same session as one that Redis does not know: what was being changed of it before has no meaning any more. */
