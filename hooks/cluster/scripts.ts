@@ -69,20 +69,21 @@ return {old, takenWills()}
 `);
 
 /**
- * Takes a session back that another node has only looked after while this one was cut off.
+ * Takes a session back that another node has only looked after while this one was cut off: under the claim that this node
+ * has, so that what it has on its way under that is made.
  *
- * KEYS: session. ARGV: client id, the claim that this node has, a new one, node, the same if its client is connected or "",
- * prefix of the nodes' channels. Returns 1 if the session was never away, 2 if it is back, 0 if it
- * has gone.
+ * KEYS: session. ARGV: client id, claim, node, the same if its client is connected or "", prefix of the nodes' channels.
+ * Returns 1 if the session was never away, 2 if it is back, 0 if it is another node's, -1 if there is none any more.
  */
 export const reclaimScript: Script = defineScript(`
 local old = redis.call('HMGET', KEYS[1], 'epoch', 'adoptedFrom', 'home')
 if old[1] == ARGV[2] then return 1 end
+if not old[1] then return -1 end
 if old[2] ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'node', ARGV[5], 'home', ARGV[4])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'node', ARGV[4], 'home', ARGV[3])
 redis.call('HDEL', KEYS[1], 'adoptedFrom')
-if old[3] ~= ARGV[4] then
-  redis.call('PUBLISH', ARGV[6] .. old[3], cmsgpack.pack({'taken', ARGV[1], old[1], ARGV[4]}))
+if old[3] ~= ARGV[3] then
+  redis.call('PUBLISH', ARGV[5] .. old[3], cmsgpack.pack({'taken', ARGV[1], old[1], ARGV[3]}))
 end
 return 2
 `);

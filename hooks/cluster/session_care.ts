@@ -116,13 +116,11 @@ export class SessionCare {
     const { clientId, claim, isConnected } = local;
     if (local.isClaiming || local.isLost) return;
     if (claim === undefined) return await this.#claims.claimLate(local);
-    const renewed = this.#local.nextClaim();
     const node = isConnected ? nodeId : "";
     await link.call("SADD", keys.ofNode(nodeId), clientId);
     const outcome = await link.run(reclaimScript, [keys.session(clientId)], [
       clientId,
       claim,
-      renewed,
       nodeId,
       node,
       nodeKeys.fanout(""),
@@ -130,13 +128,15 @@ export class SessionCare {
     // Its end may be on its way.
     if (this.#local.entered(clientId) !== local || local.claim !== claim) return;
     if (outcome === 2) {
-      local.claim = renewed;
       local.arrivals.catchUp();
       if (local.isDurable) publishNow(link, nodeKeys.events, placeEvent(clientId, nodeId, node));
     }
-    if (outcome === 0 && local.isDurable) this.#local.lose(local, "");
-    // Who has only looked after it has ended it.
-    else if (outcome === 0) await this.#claims.claimLate(local);
+    if (outcome === 0) return this.#local.lose(local, "");
+    if (outcome !== -1) return;
+    // Who has only looked after it has ended it: of one that is not durable nothing is lost by that.
+    if (!local.isDurable) return await this.#claims.claimLate(local);
+    // Otherwise Redis has lost everything, and is told again; if not, the next change finds out.
+    if (!isConnected) this.#local.lose(local, "");
   }
 
   /** The same session as one that Redis does not know: what was being changed of it before has no meaning any more. */
