@@ -432,7 +432,7 @@ export class Broker implements AsyncDisposable {
     // Whoever adds a hook now is told, and the hook stopped, when its init has settled.
     await Promise.allSettled(this.#adding.values());
     for (const hook of hooks.all.toReversed()) await this.#stop(hook);
-    // What came to an end meanwhile may have set some anew.
+    // A claim that was under way has given its session back, which waits for its client now.
     timers.clear();
   }
 

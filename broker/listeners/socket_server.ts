@@ -40,11 +40,14 @@ export async function listenForSockets(
 ): Promise<SocketServer> {
   const isTrusted = proxyProtocol === undefined ? undefined : trustedPeers(proxyProtocol);
   const newcomers = new Newcomers(context.limits);
+  const deadlines = new Set<ReturnType<typeof setTimeout>>();
   const server = createServer((socket) => {
     const peerAddress = socket.remoteAddress;
     const timeout = setTimeout(() => socket.destroy(), context.limits.connectTimeout * 1000);
+    deadlines.add(timeout);
     const arrived = () => {
       clearTimeout(timeout);
+      deadlines.delete(timeout);
       newcomers.delete(socket);
     };
     // A peer that goes away in the middle is nothing to report; the close that follows cleans up.
@@ -76,6 +79,8 @@ export async function listenForSockets(
     close() {
       server.close();
       newcomers.destroyAll();
+      // Their sockets say only later that they are closed.
+      for (const deadline of deadlines) clearTimeout(deadline);
     },
   };
 }
