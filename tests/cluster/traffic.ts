@@ -84,14 +84,14 @@ export class Traffic implements AsyncDisposable {
     const onMessage = this.#journal.addReceiver("group", 2, true);
     for (const [clientId, members] of [["member-1", this.#steady], ["member-2", this.#fickle]] as const) {
       const member = this.#client({ clientId, level: 5, onMessage });
-      await member.connect(this.#anyPort());
+      await member.connect(this.#anyNode().port);
       await member.subscribe("$share/group/t/#", 2);
       members.push(member);
     }
 
     const onWill = (_packet: unknown, text: string) => this.#wills.receive(text);
     const watcher = this.#client({ clientId: "watcher", level: 5, onMessage: onWill });
-    await watcher.connect(this.#anyPort());
+    await watcher.connect(this.#anyNode().port);
     await watcher.subscribe("w/#", 2);
     this.#steady.push(watcher);
     for (const [index, level] of ([5, 4, 5] as const).entries()) {
@@ -129,6 +129,8 @@ export class Traffic implements AsyncDisposable {
   lose(node: ClusterNode): void {
     this.#troubles += 1;
     this.nodes.delete(node);
+    // Whoever says goodbye to it before having noticed says it to nobody.
+    for (const mourned of this.#mourned) if (mourned.port === node.port) mourned.bereave();
   }
 
   /** From now on Redis is away for some node, so that violations that match are none; `undefined` ends that. */
@@ -200,13 +202,13 @@ export class Traffic implements AsyncDisposable {
     qos: 1 | 2,
   ): Promise<void> {
     const client = this.#client({ ...options, onMessage: this.#journal.addReceiver(options.clientId, qos) });
-    await client.connect(this.#anyPort());
+    await client.connect(this.#anyNode().port);
     await client.subscribe("t/#", qos);
     among.push(client);
   }
 
-  #anyPort(): number {
-    return this.#random.pick([...this.nodes]).port;
+  #anyNode(): ClusterNode {
+    return this.#random.pick([...this.nodes]);
   }
 
   #publish(): void {
@@ -257,8 +259,11 @@ export class Traffic implements AsyncDisposable {
     const until = performance.now() + patience;
     for (;;) {
       try {
-        const port = this.#anyPort();
-        return await (mourned?.connect(port, this.#trouble()) ?? client.connect(port));
+        const node = this.#anyNode();
+        if (mourned === undefined) return await client.connect(node.port);
+        await mourned.connect(node.port, this.#trouble());
+        if (!this.nodes.has(node)) mourned.bereave();
+        return;
       } catch (error) {
         if (performance.now() > until) {
           return void this.#violations.push(`${client.clientId} finds no node: ${(error as Error).message}`);

@@ -4,6 +4,8 @@ import type { WillRecord } from "./will_record.ts";
 /** A client with a will, and what it knows of that. */
 export class Mourned {
   readonly client: PersistentClient;
+  /** Where it has connected to last. */
+  port = 0;
   readonly #wills: WillRecord;
   #number = 0;
   /** The will of the connection that the broker has confirmed. */
@@ -19,6 +21,7 @@ export class Mourned {
   /** Connects with a new will; `crashes` is how many there have been. */
   async connect(port: number, crashes: number): Promise<void> {
     this.bereave();
+    this.port = port;
     const text = `${this.client.clientId} ${++this.#number}`;
     this.#wills.set(text, "may");
     await this.client.connect(port, { topic: `w/${this.client.clientId}`, payload: text, qos: 2 });
