@@ -10,13 +10,10 @@ import { scanHash, scanSet } from "./scan.ts";
 import { claimScript, type SessionFields } from "./scripts.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { TakenWills } from "./taken_wills.ts";
-import { encodeWill, type FormerSession, formerSession, toText } from "./stored_values.ts";
+import { encodeWill, type FormerSession, formerSession, NEVER_EXPIRES, toText } from "./stored_values.ts";
 
 /** How much of a queue is read at a time, in messages. */
 const PAGE = 500;
-
-/** A session expiry interval that means "never". */
-const NEVER_EXPIRES = 0xffff_ffff;
 
 /** Makes the sessions of connecting clients this node's. */
 export class Claims {
@@ -171,8 +168,12 @@ export class Claims {
       return;
     }
     const subscriptions = await this.#remote.readSubscriptions(clientId);
-    const received = cleanStart ? [] : await this.#received(clientId);
-    const outgoing = cleanStart ? [] : await this.#outgoing(clientId, arrivals);
+    if (cleanStart) return { ...former, subscriptions, received: [], outgoing: [] };
+    // Who sees the CONNACK may rely on it that messages at QoS 0 come here now, from wherever they are published.
+    const placeKnown = subscriptions.length > 0 ? this.#options.placesKnown() : undefined;
+    const received = await this.#received(clientId);
+    const outgoing = await this.#outgoing(clientId, arrivals);
+    await placeKnown;
     return { ...former, subscriptions, received, outgoing };
   }
 

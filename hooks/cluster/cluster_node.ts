@@ -107,6 +107,7 @@ export class ClusterNode {
         bytes: context.limits.queueBytes,
         dropsOldest: context.queuePolicy === "drop-oldest",
       },
+      placesKnown: () => this.#fences.known(),
       publishWill: (will) => this.#publishWill(will),
     });
     const describe = () => this.#describe();
@@ -134,7 +135,12 @@ export class ClusterNode {
     await this.#link.subscribe(this.#keys.events, (data) => this.#events.receive(data));
     await this.#link.subscribe(this.#keys.fanout(nodeId), (data) => this.#channel.receive(data));
     this.#link.onConnected(() => this.#synchronise());
-    await this.#link.connect();
+    try {
+      await this.#link.connect();
+    } catch (error) {
+      await this.#registry.stop();
+      throw error;
+    }
     this.#isRunning = true;
     this.#registry.start();
     this.#inbox.start();

@@ -119,7 +119,8 @@ export class Registry {
   }
 
   /**
-   * Makes this node known, after every connection to Redis. Settles with what Redis had lost of what is ours.
+   * Makes this node known, after every connection to Redis, and has its heart beat from then on. Settles with what Redis had
+   * lost of what is ours.
    *
    * @throws {Error} As a rejection: if another broker has its id.
    */
@@ -137,9 +138,8 @@ export class Registry {
     return this.#looking ??= this.#lookUntilDone().finally(() => this.#looking = undefined);
   }
 
-  /** Says from now on that this node is there, and looks for others, again and again. */
+  /** Looks for other nodes from now on, again and again. */
   start(): void {
-    this.#beatOn();
     this.#lookOn();
   }
 
@@ -162,8 +162,12 @@ export class Registry {
     await this.#announce();
   }
 
-  /** Looking takes its time when much has happened; this does not wait for it. */
+  /**
+   * Beats from now on, again and again. Looking, and reading and writing all when a connection has come, take their time
+   * when there is much; this does not wait for them.
+   */
   #beatOn(): void {
+    clearTimeout(this.#beatTimer);
     if (this.#isStopped) return;
     this.#beatTimer = setTimeout(async () => {
       // What is wrong is found out, and said, when this node looks around.
@@ -175,7 +179,7 @@ export class Registry {
 
   async #beatIfKnown(): Promise<void> {
     const { link, keys, nodeId, incarnation } = this.#options;
-    if (link.isConnected && await link.redis.hget(keys.nodes, nodeId) === incarnation) await this.#beat();
+    if (await link.redis.hget(keys.nodes, nodeId) === incarnation) await this.#beat();
   }
 
   #lookOn(): void {
@@ -250,9 +254,11 @@ export class Registry {
     const { link, keys, nodeId, incarnation, watcher } = this.#options;
     await link.call("UNLINK", keys.routes(nodeId));
     await link.call("UNLINK", keys.inbox(nodeId));
-    await link.call("HSET", keys.nodes, nodeId, incarnation);
-    if (lost !== "node") await watcher.forgotten(lost);
+    // Whoever finds it must not take it for dead, and see to sessions that it is still writing.
     await this.#beat();
+    await link.call("HSET", keys.nodes, nodeId, incarnation);
+    this.#beatOn();
+    if (lost !== "node") await watcher.forgotten(lost);
     await this.#announce();
   }
 

@@ -27,6 +27,8 @@ export interface SessionOptions {
   /** Our own channel. */
   readonly channel: Channel;
   readonly limits: QueueLimits;
+  /** Settles when the other nodes know where the sessions are that have been claimed before, or will not answer. */
+  readonly placesKnown: () => Promise<void> | undefined;
   /** Publishes a will whose session and node are gone. */
   readonly publishWill: (will: Will) => void;
 }

@@ -4,6 +4,9 @@ import type { ProtocolLevel, Qos, Will } from "../../codec/mod.ts";
 import { type RedisValue, toBytes } from "./command.ts";
 import type { SessionFields } from "./scripts.ts";
 
+/** A session expiry interval that means "never". */
+export const NEVER_EXPIRES = 0xffff_ffff;
+
 const decoder = new TextDecoder();
 
 export function toText(value: Uint8Array | null): string {
@@ -67,7 +70,8 @@ export function formerSession(clientId: string, fields: SessionFields): FormerSe
     isDurable: durable !== null,
     protocolLevel: level === null ? 4 : Number(toText(level)) as ProtocolLevel,
     username: username === null ? undefined : toText(username),
-    expiryInterval: durable === null ? 0 : Number(toText(expiry)),
+    // A durable session without one has been lost by Redis, and its node has not said all about it again yet.
+    expiryInterval: durable === null ? 0 : expiry === null ? NEVER_EXPIRES : Number(toText(expiry)),
     disconnectedAt: disconnectedAt === null ? undefined : Number(toText(disconnectedAt)),
     will: will === null ? undefined : decode(toBytes(will)) as Will,
     last: Number(toText(last)),

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { clusterHook } from "../../hooks/mod.ts";
+import { Channel } from "../../hooks/cluster/channel.ts";
 import { Link } from "../../hooks/cluster/link.ts";
-import { readNodes } from "../../hooks/cluster/registry.ts";
+import { NodeKeys } from "../../hooks/cluster/node_keys.ts";
+import { readNodes, Registry } from "../../hooks/cluster/registry.ts";
 import { eventually } from "../broker/eventually.ts";
 import { RecordingLogger } from "../broker/recording_logger.ts";
 import { startBroker } from "../support/start_broker.ts";
@@ -106,6 +108,48 @@ Deno.test("a node that others have forgotten makes itself known again, with its 
   await b.hook.routesKnown!();
   await a.publish("t", "hello", { qos: 1 });
   assert.equal((await subscriber.expect("publish")).topic, "t");
+});
+
+Deno.test("a node counts as alive while it tells a Redis that was emptied again what it has", async () => {
+  await using cluster = await BrokerCluster.start();
+  await using link = await openLink(cluster);
+  const logger = new RecordingLogger();
+  const keys = new NodeKeys("mqtt:");
+  const incarnation = "this life";
+  const alive: string[][] = [];
+  const unused = () => Promise.reject(new Error("nobody else is there"));
+  const registry = new Registry({
+    link,
+    keys,
+    nodeId: "a",
+    incarnation,
+    heartbeatInterval: 60_000,
+    nodeTtl: 60_000,
+    describe: () => ({
+      incarnation,
+      version: "1.0.0",
+      startedAt: 0,
+      clients: 0,
+      sessions: 0,
+      messagesPerSecond: 0,
+      routesVersion: 0,
+    }),
+    watcher: {
+      appeared: unused,
+      turned: unused,
+      gone: unused,
+      atLeast: unused,
+      adopt: unused,
+      check: unused,
+      forgotten: async () => void alive.push((await readNodes(link, "mqtt:")).map(({ nodeId }) => nodeId)),
+    },
+    logger,
+  }, new Channel(keys.events, logger));
+  assert.equal(await registry.register(), "node");
+  await cluster.redis.command("FLUSHALL");
+  assert.equal(await registry.register(), "everything");
+  await registry.stop();
+  assert.deepEqual(alive, [["a"]]);
 });
 
 Deno.test("what is retained and routed is there again after all was deleted under the nodes' feet", async () => {

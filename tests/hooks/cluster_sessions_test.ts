@@ -235,6 +235,16 @@ for (const [kind, startRedis] of kinds) {
     assert.deepEqual((await keys(redis)).filter((key) => key.startsWith("mqtt:sessions:")), ["mqtt:sessions:survivor"]);
   });
 
+  Deno.test(`[${kind}] a session that a dead node has not told an emptied Redis all about does not end for that`, async () => {
+    await using redis = await startRedis();
+    await using survivor = await SessionNode.start(redis, "survivor");
+    const { link } = survivor;
+    await link.call("HSET", "mqtt:session:{a}", "epoch", "1", "home", "dead", "node", "", "durable", "1");
+    await link.call("SADD", "mqtt:sessions:dead", "a");
+    await survivor.sessions.adopt("dead");
+    assert.deepEqual(survivor.cluster.adopted.map(({ expiryInterval }) => expiryInterval), [0xffff_ffff]);
+  });
+
   Deno.test(`[${kind}] the will of a client that was connected to a dead node is published when it connects to another`, async () => {
     await using redis = await startRedis();
     const one = await SessionNode.start(redis, "n1");
