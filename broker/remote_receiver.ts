@@ -1,5 +1,4 @@
 import type { RemoteMessage, RemoteSubscriber, StoredMessage } from "./hooks.ts";
-import { recover } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
 import type { Slab } from "./slab.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
@@ -27,8 +26,11 @@ export class RemoteReceiver implements Subscriber {
   deliver(message: Message, delivery: Delivery, group?: SharedGroup): void {
     // They describe this broker, and every other one has its own.
     if (message.topic.name.startsWith("$SYS/")) return;
-    const remoteMessage = new OutboundMessage(message, delivery, group, this.#slab);
-    message.waitFor(recover(() => this.#remote.deliver(remoteMessage), (error) => Promise.reject(error)));
+    try {
+      message.waitFor(this.#remote.deliver(new OutboundMessage(message, delivery, group, this.#slab)));
+    } catch (error) {
+      message.waitFor(Promise.reject(error));
+    }
   }
 }
 

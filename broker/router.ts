@@ -52,11 +52,14 @@ export class Router {
 
   /** Delivers a message from another broker to those subscribers here that it is for. */
   routeForwarded(message: Message, { toAll, groups, sessions }: Forwarded): MaybePromise<void> {
-    const targets: MaybePromise<Target | undefined>[] = [];
+    let pending: Promise<void>[] | undefined;
     if (toAll) {
-      for (const delivery of this.#matches(message.topic).deliveries) {
+      const { deliveries } = this.#matches(message.topic);
+      for (let index = 0; index < deliveries.length; index++) {
+        const delivery = deliveries[index];
         const terms = delivery.subscriber.needsRoute ? termsFor(delivery, message) : undefined;
-        if (terms !== undefined) targets.push(this.#admit(message, terms));
+        const delivered = terms && this.deliver(message, terms);
+        if (isPromise(delivered)) (pending ??= []).push(delivered);
       }
     }
     for (const filter of groups) {
@@ -64,19 +67,19 @@ export class Router {
       if (group === undefined) continue;
       // The member that the other broker has thought of may be gone; then any other one gets it, wherever that is.
       const member = group.chooseHere(leastReadiness(message)) ?? chooseMember(group, message);
-      if (member !== undefined) targets.push(this.#admit(message, member, group));
+      const delivered = member && this.deliver(message, member, group);
+      if (isPromise(delivered)) (pending ??= []).push(delivered);
     }
     for (const { clientId, ...terms } of sessions) {
       const subscriber = this.#context.sessions.get(clientId);
       if (subscriber === undefined) continue;
       const delivery: Delivery = { subscriber, qos: 0, retainAsPublished: terms.retain, noLocal: false, ...terms };
-      targets.push(this.#admit(message, delivery));
+      const delivered = this.deliver(message, delivery);
+      if (isPromise(delivered)) (pending ??= []).push(delivered);
     }
-    const delivered = targets.map((target) => then(target, deliverTo)).filter(isPromise);
-    return then(
-      delivered.length > 0 ? Promise.all(delivered) : undefined,
-      () => message.finishPublishing(),
-    );
+    return pending === undefined
+      ? message.finishPublishing()
+      : Promise.all(pending).then(() => message.finishPublishing());
   }
 
   /** The message as the hooks let this session have it, if they do. */
@@ -86,6 +89,7 @@ export class Router {
 
   /** Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it. */
   deliver(message: Message, delivery: Delivery, group?: SharedGroup): MaybePromise<void> {
+    if (!this.#filtered) return delivery.subscriber.deliver(message, delivery, group);
     return then(this.#admit(message, delivery, group), deliverTo);
   }
 

@@ -157,8 +157,10 @@ export class Outlet {
     if (this.#published.count === 0) return;
     const number = this.#fanout.nextNumber();
     this.#publishWindow.sent(number, this.#published.size);
-    // A message at QoS 0 that is lost with the connection is lost.
-    publishNow(this.#options.link, this.#channel, this.#finish(this.#published, number));
+    const { link } = this.#options;
+    const frame = this.#finish(this.#published, number);
+    // A message at QoS 0 that is lost with the connection is lost. In a Redis Cluster the frame may be sent once more.
+    publishNow(link, this.#channel, link.isCluster ? frame.slice() : frame);
   }
 
   /** The node has read so far. */
@@ -208,9 +210,10 @@ export class Outlet {
     this.#frame = undefined;
     const number = this.#fanout.nextNumber();
     this.#inboxWindow.sent(number, this.#appended.size);
-    return this.#finish(this.#appended, number);
+    return this.#finish(this.#appended, number).slice();
   }
 
+  /** A frame that is good until the builder's next one is finished. */
   #finish(builder: FrameBuilder, number: number): Uint8Array {
     const { nodeId, incarnation } = this.#options;
     return builder.finish({ nodeId, incarnation, number, sentAt: Date.now() });

@@ -1,4 +1,4 @@
-import { encode } from "@msgpack/msgpack";
+import { Encoder } from "@msgpack/msgpack";
 import type { Forwarded, ForwardedToSession } from "../../broker/hooks.ts";
 
 /** What a frame needs to know of a message. */
@@ -68,6 +68,7 @@ export class FrameBuilder {
   /** The last message's sessions, if it is for sessions. */
   #lastSessions: SessionTerms[] | undefined = undefined;
   #lastClients = new Set<string>();
+  #encoder = new Encoder();
 
   /** How many bytes the packets have that are in it. */
   get size(): number {
@@ -108,7 +109,7 @@ export class FrameBuilder {
     this.#lastClients.add(clientId);
   }
 
-  /** The frame with all that has been added; the builder is empty again. */
+  /** The frame with all that has been added; the builder is empty again. The bytes are good until the next one is finished. */
   finish({ nodeId, incarnation, number, sentAt }: FrameOrigin): Uint8Array {
     const indexes = this.#indexes.subarray(0, this.#count * INDEX_SIZE);
     const packets = this.#packets.subarray(0, this.#size);
@@ -123,8 +124,12 @@ export class FrameBuilder {
       indexes,
       packets,
     ];
-    const bytes = encode(frame);
-    if (this.#packets.length > LARGEST_KEPT) this.#packets = new Uint8Array(4096);
+    // Memory for each frame anew would cost as much as all else about it.
+    const bytes = this.#encoder.encodeSharedRef(frame);
+    if (this.#packets.length > LARGEST_KEPT) {
+      this.#packets = new Uint8Array(4096);
+      this.#encoder = new Encoder();
+    }
     this.#size = 0;
     this.#count = 0;
     this.#publishers = [];
