@@ -114,8 +114,10 @@ export function readConnect(reader: PacketReader): ConnectPacket {
   packet.clientId = reader.string("client identifier");
   const will = readWill(reader, flags, protocolLevel);
   if (will !== undefined) packet.will = will;
-  if (flags & 0x80) packet.username = reader.string("user name");
-  if (flags & 0x40) {
+  // In MQTT 3.1 the remaining length takes precedence over these two flags.
+  const isThere = () => protocolLevel > 3 || reader.remaining > 0;
+  if (flags & 0x80 && isThere()) packet.username = reader.string("user name");
+  if (flags & 0x40 && isThere()) {
     if (protocolLevel < 5 && !(flags & 0x80)) throw malformed("CONNECT has a password without a user name");
     packet.password = reader.binary("password");
   }

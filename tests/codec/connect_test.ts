@@ -99,7 +99,8 @@ for (const level of levels) {
       level === 5 ? "5.0 MQTT-3.1.2-17" : "3.1.1 MQTT-3.1.2-19"
     }] at level ${level}, a user name flag without a user name is malformed`,
     () => {
-      assertRefused(connect(level, { flags: 0x82 }), level, 0x81, /packet ends inside user name/);
+      const flags = level === 3 ? { flags: 0x82, rest: [[0]] } : { flags: 0x82 };
+      assertRefused(connect(level, flags), level, 0x81, /packet ends inside user name/);
     },
   );
 
@@ -117,7 +118,8 @@ for (const level of levels) {
       level === 5 ? "5.0 MQTT-3.1.2-19" : "3.1.1 MQTT-3.1.2-21"
     }] at level ${level}, a password flag without a password is malformed`,
     () => {
-      const bytes = connect(level, { flags: 0xc2, rest: [text("user")] });
+      const password = level === 3 ? [[0]] : [];
+      const bytes = connect(level, { flags: 0xc2, rest: [text("user"), ...password] });
       assertRefused(bytes, level, 0x81, /packet ends inside password/);
     },
   );
@@ -177,4 +179,16 @@ Deno.test("[5.0 section 3.1.2.9] at level 5, a password may be there without a u
   const packet = decode(connect(5, { flags: 0x42, rest: [binary(1)] }), 5);
   assert(packet.type === "connect");
   assert.deepEqual([packet.username, packet.password], [undefined, new Uint8Array([1])]);
+});
+
+// "The Remaining Length field from the fixed header takes precedence over the User Name flag. Server implementations must
+// allow for the possibility that the User Name flag is set, but the User Name string is missing." The same is said of the
+// password.
+Deno.test("[3.1] user name and password may be missing although their flags are set", () => {
+  const [none, nameOnly] = [{ flags: 0xc2 }, { flags: 0xc2, rest: [text("user")] }].map((parts) =>
+    decode(connect(3, parts), 3)
+  );
+  assert(none.type === "connect" && nameOnly.type === "connect");
+  assert.deepEqual([none.username, none.password], [undefined, undefined]);
+  assert.deepEqual([nameOnly.username, nameOnly.password], ["user", undefined]);
 });

@@ -59,6 +59,8 @@ const richPackets: RichPacket[] = [
       flags: 0xee,
       rest: [text("will"), binary(1, 2), text("user"), binary(3)],
     }),
+    // Without user name and password, which may be missing although they are announced.
+    alsoCompleteAt: [25, 31],
   },
   {
     name: "CONNACK",

@@ -310,7 +310,10 @@ conformance(
     );
     const body = whole.subarray(2);
     const levelEnds = level === 3 ? 9 : 7;
+    // In MQTT 3.1 the password may be missing, or both it and the user name.
+    const complete = level === 3 ? [body.length - 3, body.length - 6] : [];
     for (let length = 0; length < body.length; length++) {
+      if (complete.includes(length)) continue;
       const client = await broker.open();
       await client.sendBytes(packetBytes(0x10, body.subarray(0, length)));
       if (length < levelEnds) await client.expectClosed();
@@ -318,6 +321,16 @@ conformance(
     }
   },
 );
+
+// "Server implementations must allow for the possibility that the User Name flag is set, but the User Name string is
+// missing. This is valid, and connections should be allowed to continue." The same is said of the password.
+conformance("[3.1] user name and password may be missing although their flags are set", async (broker) => {
+  for (const payload of [[text("a")], [text("a"), text("u")]]) {
+    const client = await broker.open();
+    await client.sendBytes(connectBytes({ level: 3, flags: 0xc2, payload }));
+    assert.equal((await client.expect("connack")).reasonCode, 0);
+  }
+});
 
 // "The Server MUST validate that the CONNECT packet matches the format described in section 3.1 and close the Network
 // Connection if it does not match." Of 3.1.1: "without sending a CONNACK"
