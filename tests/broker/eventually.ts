@@ -1,4 +1,4 @@
-const DEADLINE = 5000;
+const DEADLINE = 10_000;
 const INTERVAL = 5;
 
 /** Waits until `check` is true. For what the broker tells nobody; where there is a packet or a hook, wait for that. */

@@ -5,7 +5,7 @@ import { startBroker, type TestBroker } from "../support/start_broker.ts";
 import { type AuthHook, authHook, type AuthOptions } from "../../hooks/mod.ts";
 
 /** How long a test waits, in milliseconds. */
-const DEADLINE = 5000;
+const DEADLINE = 10_000;
 
 /** A broker with an authHook, and the hook. */
 export async function startBrokerWith(

@@ -7,7 +7,7 @@ import { passingTime } from "../broker/passing_time.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 
 /** How long something may take to appear on the page, in milliseconds. */
-const DEADLINE = 5000;
+const DEADLINE = 10_000;
 
 /** A broker whose figures are served on a free port. */
 async function startMeasured(options: MetricsOptions = {}): Promise<{ broker: TestBroker; metrics: MetricsHook }> {
@@ -292,6 +292,15 @@ Deno.test("a broker that should get no clients is live, but not ready", async ()
   await using _broker = broker;
   metrics.setHealth("sqlite", { ok: false, reason: "the disk is full", ready: false });
   const body = { status: "degraded", ready: false, reasons: { sqlite: "the disk is full" } };
+  assert.deepEqual(await healthPage(metrics, "/healthz"), [200, body]);
+  assert.deepEqual(await healthPage(metrics, "/healthz/ready"), [503, body]);
+});
+
+Deno.test("a hook can say that the broker should get no clients", async () => {
+  const { broker, metrics } = await startMeasured();
+  await using _broker = broker;
+  await broker.use({ id: "cluster", health: () => ({ ok: false, reason: "Redis does not answer", ready: false }) });
+  const body = { status: "degraded", ready: false, reasons: { cluster: "Redis does not answer" } };
   assert.deepEqual(await healthPage(metrics, "/healthz"), [200, body]);
   assert.deepEqual(await healthPage(metrics, "/healthz/ready"), [503, body]);
 });

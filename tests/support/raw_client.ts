@@ -18,7 +18,7 @@ import {
 } from "../../codec/mod.ts";
 
 /** How long the peer may take to do what is expected of it, in milliseconds. */
-const DEADLINE = 2000;
+const DEADLINE = 10_000;
 
 /** Anything that bytes go in and out of; a `Deno.Conn` is one. */
 export interface Duplex {
@@ -82,10 +82,13 @@ export class RawClient implements AsyncDisposable {
     return this.#connack;
   }
 
-  /** Sends a packet as it is. */
-  async send(packet: Packet): Promise<void> {
-    if (packet.type === "connect") this.level = packet.protocolLevel;
-    await this.sendBytes(encode(packet, this.level));
+  /** Sends packets as they are, all in one write. */
+  async send(...packets: Packet[]): Promise<void> {
+    const encoded = packets.map((packet) => {
+      if (packet.type === "connect") this.level = packet.protocolLevel;
+      return encode(packet, this.level);
+    });
+    await this.sendBytes(encoded.length === 1 ? encoded[0] : Uint8Array.from(encoded.flatMap((bytes) => [...bytes])));
   }
 
   /** Sends bytes, whatever they mean. */
