@@ -28,7 +28,8 @@ import packageFile from "./deno.json" with { type: "json" };
  * ```ts
  * import { main } from "@hookmq/broker/cli";
  *
- * Deno.exit(await main(["pub", "--topic", "greeting", "--message", "hello"]));
+ * const exitCode = await main(["--version"]);
+ * if (exitCode !== 0) console.error("that went wrong");
  * ```
  */
 export async function main(args: string[]): Promise<number> {

@@ -37,7 +37,16 @@ export interface Limits {
   retainedMessages: number;
 }
 
-/** The limits of a broker that is told nothing else. */
+/**
+ * The limits of a broker that is told nothing else.
+ *
+ * @example
+ * ```ts
+ * import { Broker, defaultLimits } from "@hookmq/broker";
+ *
+ * await using broker = new Broker({ limits: { queueMessages: defaultLimits.queueMessages * 2 } });
+ * ```
+ */
 export const defaultLimits: Readonly<Limits> = {
   connections: 100_000,
   connectionsPerAddress: Infinity,

@@ -1,8 +1,8 @@
 import { type Command, Option } from "commander";
+import { hostAndPort } from "../broker/listeners/host_and_port.ts";
 import type { DatabaseSummary } from "../hooks/sqlite/inspection.ts";
 import type { Config } from "./config.ts";
 import { Failure } from "./failure.ts";
-import { hostAndPort } from "./host_and_port.ts";
 
 interface CheckOptions {
   data?: string;

@@ -38,6 +38,15 @@ export function decode(packet: Uint8Array, level: ProtocolLevel): Packet {
 /**
  * Decodes the packet that a {@linkcode Framer} is at. What it returns may hold views into the framer's bytes.
  *
+ * @example
+ * ```ts
+ * import { decodeFrame, Framer } from "@hookmq/broker/codec";
+ *
+ * const framer = new Framer();
+ * framer.push(Uint8Array.of(0xc0, 0, 0xc0, 0));
+ * while (framer.next()) console.log(decodeFrame(framer, 5)); // { type: "pingreq" }, twice
+ * ```
+ *
  * @throws {PacketError} As {@linkcode decode} does.
  */
 export function decodeFrame(framer: Framer, level: ProtocolLevel): Packet {

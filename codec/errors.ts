@@ -43,7 +43,20 @@ export class ReasonCodeError extends Error {
   }
 }
 
-/** Bytes that are no MQTT packet, or a packet that says what it may not say. Ends the connection that sent it. */
+/**
+ * Bytes that are no MQTT packet, or a packet that says what it may not say. Ends the connection that sent it.
+ *
+ * @example
+ * ```ts
+ * import { decode, PacketError, reasonName } from "@hookmq/broker/codec";
+ *
+ * try {
+ *   decode(Uint8Array.of(0, 0), 5);
+ * } catch (error) {
+ *   if (error instanceof PacketError) console.log(reasonName(error.reasonCode)); // malformed packet
+ * }
+ * ```
+ */
 export class PacketError extends ReasonCodeError {
   /** An error with the reason code that the specification names for the fault, and the value that was wrong. */
   constructor(reasonCode: ReasonCode, message: string) {

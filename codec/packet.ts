@@ -31,7 +31,17 @@ export type Packet =
   | DisconnectPacket
   | AuthPacket;
 
-/** The upper four bits of a packet's first byte. Source: MQTT 5.0 section 2.1.2. */
+/**
+ * The upper four bits of a packet's first byte. Source: MQTT 5.0 section 2.1.2.
+ *
+ * @example
+ * ```ts
+ * import { encode, PacketType } from "@hookmq/broker/codec";
+ *
+ * const [first] = encode({ type: "pingreq" }, 5);
+ * console.log(first >> 4 === PacketType.Pingreq); // true
+ * ```
+ */
 export const PacketType = {
   Connect: 1,
   Connack: 2,

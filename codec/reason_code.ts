@@ -122,6 +122,13 @@ for (const [key, value] of Object.entries(ReasonCode)) {
 /**
  * The words for a reason code, for logs and error messages, e.g. `"session taken over"` for 0x8E. A value that the
  * specification does not define gives `"reason code 0x…"`.
+ *
+ * @example
+ * ```ts
+ * import { reasonName } from "@hookmq/broker/codec";
+ *
+ * console.log(reasonName(0x8e)); // session taken over
+ * ```
  */
 export function reasonName(reasonCode: number): string {
   return names.get(reasonCode) ?? `reason code 0x${reasonCode.toString(16).padStart(2, "0")}`;
@@ -132,6 +139,13 @@ export function reasonName(reasonCode: number): string {
  * protocol version, 2 identifier rejected, 3 server unavailable, 4 bad user name or password, 5 not authorized.
  * `undefined` where those versions have no word for it: the connection is then closed without a CONNACK.
  * Source: MQTT 3.1.1 section 3.2.2.3.
+ *
+ * @example
+ * ```ts
+ * import { connectReturnCode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * console.log(connectReturnCode(ReasonCode.Banned)); // 5: not authorized
+ * ```
  */
 export function connectReturnCode(reasonCode: number): number | undefined {
   switch (reasonCode) {

@@ -1,7 +1,7 @@
 // A broker as one might run it: TCP and WebSocket, users, access rules, a rate limit, a database, logs and metrics, and
 // an orderly end. The command line does the same from a file: deno run -A cli.ts serve --config hookmq.yaml
 //
-//   deno run --allow-net=127.0.0.1 --allow-env=WS_NO_BUFFER_UTIL --allow-read --allow-write=hookmq.db examples/full.ts
+//   deno run --allow-net=127.0.0.1 --ignore-env --allow-read --allow-write=hookmq.db examples/full.ts
 //
 // Try it:
 //

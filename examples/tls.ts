@@ -6,7 +6,7 @@
 //
 // Try it:
 //
-//   mosquitto_sub -h 127.0.0.1 -p 8883 --cafile server.pem -t '#' -v
+//   deno run -A cli.ts sub -h localhost --cafile server.pem -t '#' -v
 import { Broker } from "@hookmq/broker";
 
 const broker = new Broker();

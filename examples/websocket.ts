@@ -1,6 +1,6 @@
 // MQTT for browsers: a page to chat with whoever else has it open. Page and broker are on ports of their own.
 //
-//   deno run --allow-net=127.0.0.1 --allow-env=WS_NO_BUFFER_UTIL examples/websocket.ts
+//   deno run --allow-net=127.0.0.1 --ignore-env examples/websocket.ts
 //
 // Try it: open http://127.0.0.1:8080/ in two windows. The page is websocket.html; its client is MQTT.js.
 import { Broker } from "@hookmq/broker";

@@ -25,7 +25,16 @@ import { ReasonCodeError } from "../codec/errors.ts";
 import type { PublishPacket } from "../codec/publish.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 
-/** What {@linkcode loggerHook} can log, as bits that are put together with `|`. */
+/**
+ * What {@linkcode loggerHook} can log, as bits that are put together with `|`.
+ *
+ * @example
+ * ```ts
+ * import { loggerHook, LogLevel } from "@hookmq/broker/hooks";
+ *
+ * loggerHook({ level: LogLevel.connection | LogLevel.subscribe });
+ * ```
+ */
 export const LogLevel = {
   /** Clients that connect and disconnect. */
   connection: 1,

@@ -1,5 +1,7 @@
-import { createServer, type Socket } from "node:net";
+import { lookup } from "node:dns/promises";
+import { createServer, isIP, type Socket } from "node:net";
 import { cannotListen, type ListenContext } from "../listener.ts";
+import { hostAndPort } from "./host_and_port.ts";
 import { Newcomers } from "./newcomers.ts";
 import { type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
 
@@ -69,10 +71,15 @@ export async function listenForSockets(
       },
     );
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (error) => reject(cannotListen(`${hostname}:${port}`, error)));
-    server.listen({ host: hostname, port, backlog: 4096 }, resolve);
-  });
+  try {
+    const host = await permittedAddress(hostname, port);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ host, port, backlog: 4096 }, resolve);
+    });
+  } catch (error) {
+    throw cannotListen(hostAndPort(hostname, port), error as Error);
+  }
   server.on("error", (error) => context.logger.warn("cannot accept a connection: {error}", { error }));
   return {
     port: (server.address() as { port: number }).port,
@@ -83,6 +90,32 @@ export async function listenForSockets(
       for (const deadline of deadlines) clearTimeout(deadline);
     },
   };
+}
+
+/**
+ * The address of a host, if this process may listen there: where it may not, a Node server throws what nobody can catch.
+ *
+ * @throws {Error} If there is none, or it may not.
+ */
+async function permittedAddress(hostname: string, port: number): Promise<string> {
+  const isName = isIP(hostname) === 0;
+  const address = isName ? await resolve(hostname) : hostname;
+  const { state } = await Deno.permissions.request({ name: "net", host: hostAndPort(address, port) });
+  if (state === "granted") return address;
+  const host = address.includes(":") ? `[${address}]` : address;
+  throw notPermitted(isName ? `${hostname},${host}` : host);
+}
+
+async function resolve(name: string): Promise<string> {
+  try {
+    return (await lookup(name)).address;
+  } catch (error) {
+    throw (error as Error & { code?: string }).code === "EPERM" ? notPermitted(name) : error;
+  }
+}
+
+function notPermitted(hosts: string): Error {
+  return new Error(`it needs the permission --allow-net=${hosts}`);
 }
 
 function takeProxyHeader(

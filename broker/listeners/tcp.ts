@@ -1,6 +1,7 @@
 import { cannotListen, type ListenContext, type Listener, type NetworkAddress } from "../listener.ts";
 import { ConnTransport } from "../transports/conn_transport.ts";
 import { acceptAll } from "./accept_loop.ts";
+import { hostAndPort } from "./host_and_port.ts";
 import { type ProxyHeader, type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
 
 /** Where to listen for TCP connections. */
@@ -39,7 +40,7 @@ export function listenTcp(options: TcpListenOptions, context: ListenContext): Li
   const address = { transport: "tcp" as const, hostname, port: listener.addr.port };
   return {
     address,
-    url: `mqtt://${hostname}:${address.port}`,
+    url: `mqtt://${hostAndPort(hostname, address.port)}`,
     reload: () => Promise.resolve(),
     close() {
       listener.close();
@@ -52,7 +53,7 @@ function open(port: number, hostname: string): Deno.TcpListener {
   try {
     return Deno.listen({ port, hostname, tcpBacklog: 4096 });
   } catch (error) {
-    throw cannotListen(`${hostname}:${port}`, error as Error);
+    throw cannotListen(hostAndPort(hostname, port), error as Error);
   }
 }
 

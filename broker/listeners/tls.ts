@@ -1,5 +1,6 @@
 import type { ListenContext, Listener, NetworkAddress } from "../listener.ts";
 import { SocketTransport } from "../transports/socket_transport.ts";
+import { hostAndPort } from "./host_and_port.ts";
 import type { ProxyProtocolOptions } from "./proxy_protocol.ts";
 import { listenForSockets } from "./socket_server.ts";
 import { TlsContext, type TlsOptions } from "./tls_context.ts";
@@ -32,7 +33,7 @@ export async function listenTls(options: TlsListenOptions, context: ListenContex
   });
   return {
     address: { transport: "tls", hostname, port: server.port },
-    url: `mqtts://${hostname}:${server.port}`,
+    url: `mqtts://${hostAndPort(hostname, server.port)}`,
     reload: () => tls.reload(),
     close: () => server.close(),
   };

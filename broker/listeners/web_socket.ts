@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import type { WebSocket } from "ws";
 import type { ListenContext, Listener, NetworkAddress, Peer } from "../listener.ts";
 import { WebSocketTransport } from "../transports/web_socket_transport.ts";
+import { hostAndPort } from "./host_and_port.ts";
 import type { ProxyProtocolOptions } from "./proxy_protocol.ts";
 import { listenForSockets, type Newcomer } from "./socket_server.ts";
 import { TlsContext, type TlsOptions } from "./tls_context.ts";
@@ -85,7 +86,7 @@ export async function listenWebSocket(
   });
   return {
     address: { transport, hostname, port: server.port },
-    url: `${transport}://${hostname}:${server.port}${path ?? ""}`,
+    url: `${transport}://${hostAndPort(hostname, server.port)}${path ?? ""}`,
     reload: async () => await tls?.reload(),
     close: () => server.close(),
   };

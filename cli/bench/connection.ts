@@ -1,5 +1,5 @@
+import { hostAndPort } from "../../broker/listeners/host_and_port.ts";
 import { Failure } from "../failure.ts";
-import { hostAndPort } from "../host_and_port.ts";
 import {
   type ClientIdentity,
   connackReceiveMaximum,

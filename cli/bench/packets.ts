@@ -1,5 +1,5 @@
 import { reasonName } from "../../codec/reason_code.ts";
-import { refusal } from "../client.ts";
+import { refusal } from "../refusal.ts";
 
 /** The protocol level byte of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5.0. */
 export type ProtocolLevel = 4 | 5;

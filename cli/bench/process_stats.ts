@@ -9,7 +9,10 @@ export interface ProcessStats {
 /** The kernel counts CPU time in these; it is 100 on every Linux that Deno runs on. */
 const clockTicksPerSecond = 100;
 
-/** Reads the figures of a running process from `/proc`; undefined where there is none (not Linux, or no such process). */
+/**
+ * Reads the figures of a running process from `/proc`; undefined where there are none (not Linux, or no such process), and
+ * where this one may not look: without all permissions.
+ */
 export function readProcessStats(pid: number): ProcessStats | undefined {
   try {
     const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
@@ -21,7 +24,7 @@ export function readProcessStats(pid: number): ProcessStats | undefined {
     const residentKilobytes = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]);
     return { cpuSeconds: (userTicks + systemTicks) / clockTicksPerSecond, residentBytes: residentKilobytes * 1024 };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return undefined;
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 import type { Connection } from "./connection.ts";
-import { refusal } from "../client.ts";
+import { refusal } from "../refusal.ts";
 import { Header, type PublishTemplate, type QoS, stampSize, twoByteInteger, unexpectedPacket } from "./packets.ts";
 
 const acknowledgementSize = 4;

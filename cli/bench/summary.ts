@@ -1,4 +1,4 @@
-import { hostAndPort } from "../host_and_port.ts";
+import { hostAndPort } from "../../broker/listeners/host_and_port.ts";
 import type { LoadRequest, LoadResult } from "./load.ts";
 import type { ScenarioName } from "./scenario.ts";
 

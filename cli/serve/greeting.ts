@@ -1,7 +1,7 @@
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { NetworkAddress } from "../../broker/listener.ts";
-import { hostAndPort } from "../host_and_port.ts";
+import { hostAndPort } from "../../broker/listeners/host_and_port.ts";
 import type { Config } from "../config.ts";
 import { nodeIdOf } from "../config/hooks.ts";
 import type { Running } from "./reload.ts";

@@ -7,6 +7,7 @@ import { type Outcome, type Program, run, startReady, withDeadline } from "../in
 import { createAuthority, issueCertificate } from "../listeners/certificates.ts";
 import { RawClient } from "../support/raw_client.ts";
 import { RedisServer } from "../support/redis_server.ts";
+import { startBroker } from "../support/start_broker.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const authority = await createAuthority();
@@ -77,6 +78,9 @@ console.log("listening on " + url);
 
 const net = "--allow-net=127.0.0.1";
 
+/** Libraries ask for variables, and need none. */
+const ignored = "--ignore-env";
+
 const ways: Way[] = [
   { what: "a program that listens", ...embedding([], "{ port: 0 }"), flags: [net] },
   {
@@ -105,7 +109,7 @@ const ways: Way[] = [
   {
     what: "a program with WebSockets",
     ...embedding([], '{ transport: "ws", port: 0 }'),
-    flags: [net, "--allow-env=WS_NO_BUFFER_UTIL"],
+    flags: [net, ignored],
   },
   {
     what: "a program with a Unix socket",
@@ -128,22 +132,22 @@ const ways: Way[] = [
   {
     what: "hookmq serve --memory",
     args: ["ROOT/cli.ts", "serve", "--memory", "--port", "0"],
-    flags: [net, "--allow-env"],
+    flags: [net, ignored],
   },
   {
     what: "hookmq serve --ws-port",
     args: ["ROOT/cli.ts", "serve", "--memory", "--port", "0", "--ws-port", "0"],
-    flags: [net, "--allow-env"],
+    flags: [net, ignored],
   },
   {
     what: "hookmq serve, with its database",
     args: ["ROOT/cli.ts", "serve", "--port", "0"],
-    flags: [net, "--allow-env", "--allow-read=hookmq.db,ROOT/hooks/sqlite", "--allow-write=hookmq.db"],
+    flags: [net, ignored, "--allow-read=hookmq.db,ROOT/hooks/sqlite", "--allow-write=hookmq.db"],
   },
   {
     what: "hookmq serve --config, with a password file",
     args: ["ROOT/cli.ts", "serve", "--config", "hookmq.yaml", "--port", "0"],
-    flags: [net, "--allow-env", "--allow-read=hookmq.yaml,users"],
+    flags: [net, ignored, "--allow-read=hookmq.yaml,users"],
     use: (url) => exchange(url, { username: "alice", password: "secret" }),
   },
 ];
@@ -180,46 +184,122 @@ for (const way of ways) {
       const others = flags.filter((other) => other !== flag);
       const { code, stderr }: Outcome = await run(Deno.execPath(), ...command([...others, ...args], directory));
       assert.notEqual(code, 0, `it runs without ${flag}`);
-      assert.match(stderr, /Requires (net|read|write|env) access/);
+      assert.match(stderr, /Requires (net|read|write|env) access|needs the permission --allow-net/);
     }
   });
 }
 
-Deno.test("hookmq pub and hookmq sub need the environment and the broker's address", async () => {
+Deno.test("hookmq serve reads its variables with --allow-env=HOOKMQ_* and no others", async () => {
   const memory = ways.find(({ what }) => what === "hookmq serve --memory")!;
   await using directory = await directoryFor(memory);
-  const serve = command([...memory.flags, ...memory.args], directory);
-  await using broker = await startReady(listening, Deno.execPath(), ...serve);
+  const words = ["--allow-env=HOOKMQ_*", net, ignored, "ROOT/cli.ts", "serve", "--memory"];
+  const [args, options] = command(words, directory);
+  const env = { HOOKMQ_LISTENERS_0_PORT: "0", HOOKMQ_LIMITS_CONNECTIONS: "none" };
+  const { code, stderr } = await run(Deno.execPath(), args, { ...options, env });
+  assert.equal(code, 1);
+  assert.match(stderr, /^HOOKMQ_LIMITS_CONNECTIONS: /);
+  const right = { ...options, env: { ...env, HOOKMQ_LIMITS_CONNECTIONS: "10" } };
+  await using broker = await startReady(listening, Deno.execPath(), args, right);
+  await exchange((await broker.printed(listening))[1]);
+});
+
+Deno.test("hookmq pub and hookmq sub need the broker's address, and the certificates that they are given", async () => {
+  const tls = `[{ transport: tls, port: 0, certificate: server.pem, key: server.key }]`;
+  await using directory = await configDirectory(`listeners: ${tls}\n`, {
+    "server.pem": certificate,
+    "server.key": key,
+    "ca.pem": authority.certificate,
+  });
+  const serve = ["--allow-read=hookmq.yaml,server.pem,server.key", net, ignored, "ROOT/cli.ts"];
+  await using broker = await startReady(
+    listening,
+    Deno.execPath(),
+    ...command([...serve, "serve", "--config", "hookmq.yaml"], directory),
+  );
   const port = new URL((await broker.printed(listening))[1]).port;
-  const flags = [`--allow-net=127.0.0.1:${port}`, "--allow-env", "ROOT/cli.ts"];
-  const sub = command([...flags, "sub", "-p", port, "-t", "t", "-C", "1", "-d"], directory);
+  const flags = [`--allow-net=127.0.0.1:${port}`, "--allow-read=ca.pem", ignored, "ROOT/cli.ts"];
+  const address = ["-p", port, "--cafile", "ca.pem"];
+  const sub = command([...flags, "sub", ...address, "-t", "t", "-C", "1", "-d"], directory);
   await using subscriber = await startReady(/received SUBACK/, Deno.execPath(), ...sub);
-  const pub = command([...flags, "pub", "-p", port, "-t", "t", "-m", "hello"], directory);
+  const pub = command([...flags, "pub", ...address, "-t", "t", "-m", "hello"], directory);
   assert.equal((await run(Deno.execPath(), ...pub)).code, 0);
   assert.equal((await subscriber.ended()).stdout, "hello\n");
 });
 
-Deno.test("hookmq check needs the environment, and the files that it checks", async () => {
+for (
+  const { what, flags, args, input } of [
+    {
+      what: "hookmq check",
+      flags: [ignored, "--allow-read=hookmq.yaml,users"],
+      args: ["check", "hookmq.yaml"],
+    },
+    {
+      what: "hookmq passwd",
+      flags: ["--allow-read=users,users.new", "--allow-write=users,users.new"],
+      args: ["passwd", "users", "bob"],
+      input: "secret\n",
+    },
+    {
+      what: "hookmq import-mosquitto",
+      flags: ["--allow-read=mosquitto.conf"],
+      args: ["import-mosquitto", "mosquitto.conf"],
+    },
+    { what: "hookmq --version", flags: [], args: ["--version"] },
+  ]
+) {
+  Deno.test(`${what} needs no more than ${flags.join(" ") || "nothing"}`, async () => {
+    await using directory = await directoryWithFiles();
+    await directory.write("listener 1883 127.0.0.1\n", "mosquitto.conf");
+    const [words, options] = command([...flags, "ROOT/cli.ts", ...args], directory);
+    const { code, stderr } = await run(Deno.execPath(), words, { ...options, input });
+    assert.equal(code, 0, stderr);
+  });
+}
+
+Deno.test("hookmq bench needs the broker's address alone", async () => {
+  await using broker = await startBroker();
+  const args = ["ROOT/cli.ts", "bench", "-p", `${broker.port}`, "--seconds", "0.2", "--warm-up", "0"];
   await using directory = await directoryWithFiles();
-  const words = ["--allow-env", "--allow-read=hookmq.yaml,users", "ROOT/cli.ts", "check", "hookmq.yaml"];
-  const { code, stderr } = await run(Deno.execPath(), ...command(words, directory));
-  assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
+  const net = `--allow-net=127.0.0.1:${broker.port}`;
+  const { code, stderr } = await run(Deno.execPath(), ...command([net, ...args], directory));
+  assert.equal(code, 0, stderr);
 });
 
-Deno.test("a program with Redis needs no more than the environment, which a package of others reads, and the address of Redis", async () => {
+for (const transport of ["tls", "ws"]) {
+  Deno.test(`a program that may not listen over ${transport} is told so, and what it needs`, async () => {
+    const listener = `{ transport: "${transport}", hostname: "localhost", port: 0, certificate: "DIR/server.pem",
+      key: "DIR/server.key" } as Parameters<typeof broker.listen>[0]`;
+    const way: Way = { what: "", ...embedding([], listener), flags: [ignored, "--allow-read=DIR"] };
+    await using directory = await directoryFor(way);
+    for (
+      const [allowed, missing] of [["127.0.0.1", "localhost"], ["localhost", "localhost,127.0.0.1"]]
+    ) {
+      const words = [`--allow-net=${allowed}`, ...way.flags, ...way.args];
+      const { code, stderr } = await run(Deno.execPath(), ...command(words, directory));
+      assert.equal(code, 1);
+      const message = `Error: cannot listen on localhost:0: it needs the permission --allow-net=${missing}`;
+      assert(stderr.split("\n").some((line) => line.endsWith(message)), stderr);
+    }
+  });
+}
+
+Deno.test("a program with Redis, and hookmq nodes, need no more than the address of Redis", async () => {
   await using redis = await RedisServer.start();
   const way: Way = {
     what: "a program with Redis",
     ...embedding([`redisHook({ addr: "127.0.0.1:${redis.port}" })`], "{ port: 0 }"),
-    flags: [`--allow-net=127.0.0.1:0,127.0.0.1:${redis.port}`, "--allow-env"],
+    flags: [`--allow-net=127.0.0.1:0,127.0.0.1:${redis.port}`, ignored],
   };
   await using directory = await directoryFor(way);
   const words = [...way.flags, ...way.args];
   await using broker = await startReady(listening, Deno.execPath(), ...command(words, directory));
   await exchange((await broker.printed(listening))[1]);
+  const nodes = [`--allow-net=127.0.0.1:${redis.port}`, ignored, "ROOT/cli.ts", "nodes", "--cluster", redis.url];
+  const { code, stderr } = await run(Deno.execPath(), ...command(nodes, directory));
+  assert.equal(code, 0, stderr);
 });
 
-for (const module of ["mod.ts", "hooks/mod.ts", "codec/mod.ts"]) {
+for (const module of ["mod.ts", "cli.ts", "hooks/mod.ts", "codec/mod.ts"]) {
   Deno.test(`importing ${module} asks for no permission, prints nothing, and leaves nothing running`, async () => {
     await using directory = await configDirectory("", { "program.ts": `import "file://${root}${module}";\n` });
     const audit = `${directory.path}/audit`;

@@ -29,6 +29,14 @@ for (const [signal, name] of [["SIGINT", "Ctrl+C"], ["SIGTERM", "SIGTERM"]] as c
   });
 }
 
+Deno.test("hookmq serve at an address of IPv6 shows URLs that are ones", async () => {
+  const args = ["serve", "--memory", "--host", "::1", "--port", 0, "--ws-port", 0];
+  const pattern = /^HookMQ listens on (mqtt:\S+) [^]*\n +(ws:\S+)\n/;
+  await using program = await startHookmq(pattern, args);
+  const [, tcp, webSocket] = await program.printed(pattern);
+  for (const url of [tcp, webSocket]) assert.equal((await runHookmq(["pub", "-L", url, "-t", "a", "-m", "x"])).code, 0);
+});
+
 Deno.test("hookmq serve shows lines to copy that reach it", async () => {
   await using program = await startHookmq(listening, ["serve", "--memory", "--port", 0]);
   const [, port, subscribe, publish] = await program.printed(

@@ -1,17 +1,15 @@
 import assert from "node:assert/strict";
 import { HookChain } from "../../broker/hooks.ts";
-import { run } from "../interop/programs.ts";
 import { connectPacket } from "../support/raw_client.ts";
 import { inProject, readDocuments } from "./markdown.ts";
 import { documentedPrograms, startDocumented } from "./programs.ts";
-
-const env = { NO_COLOR: "1" };
+import { runDeno } from "./run_deno.ts";
 
 Deno.test("the pieces of programs in the documents are of the right types, and run", async () => {
   const paths = (await readDocuments()).filter(({ blocks }) => blocks.some(({ language }) => language === "ts"))
     .map(({ path }) => inProject(path));
   const args = ["test", "-A", "--doc", "--config", inProject("deno.json"), ...paths];
-  const { code, stdout, stderr } = await run(Deno.execPath(), args, { env });
+  const { code, stdout, stderr } = await runDeno(args);
   assert.equal(code, 0, stdout + stderr);
   assert.match(stdout, /hooks\.md#.* ok /);
 });
@@ -25,7 +23,7 @@ Deno.test("the programs in the documents are of the right types", async () => {
       await Deno.writeTextFile(`${directory}/${place.replaceAll(/\W/g, "_")}.ts`, text);
     }
     const args = ["check", "--config", inProject("deno.json"), directory];
-    const { code, stderr } = await run(Deno.execPath(), args, { env });
+    const { code, stderr } = await runDeno(args);
     assert.equal(code, 0, stderr);
   } finally {
     await Deno.remove(directory, { recursive: true });
