@@ -276,6 +276,11 @@ export interface HookHealth {
   readonly ok: boolean;
   /** What is wrong, for an operator, e.g. `"./hookmq.db: the disk is full"`. */
   readonly reason?: string;
+  /**
+   * Whether the broker should get new clients although something is wrong. With `false` it is not ready, and a load balancer
+   * sends them elsewhere. Default true.
+   */
+  readonly ready?: boolean;
 }
 
 /**

@@ -10,7 +10,7 @@
  *
  * Both health pages hold the same JSON: `{"status":"degraded","ready":true,"reasons":{"sqlite":"the disk is full"}}`,
  * or `{"status":"ok","ready":true,"reasons":{}}`. It is made of what the hooks say of themselves (`broker.health()`), and
- * of what was reported with `setHealth`.
+ * of what was reported with `setHealth`; the broker is not ready as soon as one of them says `ready: false`.
  *
  * Nobody is asked for a password: the pages are for this machine, or for a network where everybody may read them.
  *

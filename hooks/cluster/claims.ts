@@ -63,6 +63,20 @@ export class Claims {
     local.claimedAs(claim);
   }
 
+  /**
+   * Waits for what a client is not let in before.
+   *
+   * @throws {ReasonCodeError} As a rejection: 0x88 if it cannot be written, or Redis is lost meanwhile. It may find another
+   * node.
+   */
+  async whenWritten(written: Promise<void>): Promise<void> {
+    try {
+      await this.#options.link.whileConnected(written);
+    } catch {
+      throw unavailable();
+    }
+  }
+
   /** The number of the message that is in flight to a client with a packet identifier. */
   async findInflight(clientId: string, packetId: number): Promise<number | undefined> {
     const { link, keys } = this.#options;
@@ -80,7 +94,7 @@ export class Claims {
       return this.#admitUnclaimed(client, will);
     }
     // What is done, for example, must not come again.
-    await this.#local.written(clientId);
+    await this.whenWritten(this.#local.written(clientId));
     const local = this.#local.add(clientId);
     local.isClaiming = true;
     local.isHere = former !== undefined;
@@ -116,6 +130,7 @@ export class Claims {
     const will = await this.#mourn(former);
     if (local.isLost) throw new ReasonCodeError(ReasonCode.ServerBusy, "the client has connected to another broker");
     local.claimedAs(claim);
+    local.isEntering = true;
     if (restored === undefined) return;
     for (const subscription of restored.subscriptions) local.subscriptions.set(subscription.topicFilter, subscription);
     local.isDurable = true;

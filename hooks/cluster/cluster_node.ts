@@ -17,7 +17,10 @@ import { SessionKeys } from "./session_keys.ts";
 import { ClusterSessions } from "./sessions.ts";
 import { Writer } from "./writer.ts";
 
-/** When the broker closes, what waits for Redis is waited for so long, in milliseconds. */
+/** When the broker closes, Redis is given so long to say that it is there, in milliseconds. */
+const LAST_ANSWER = 1500;
+
+/** Each of the things that are done then may take so long. */
 const LAST_WRITES = 3000;
 
 /** How a node of a cluster is. */
@@ -146,18 +149,19 @@ export class ClusterNode {
     this.#inbox.start();
   }
 
-  /** Leaves the cluster, when all is written that waits. */
+  /** Leaves the cluster, when all is written that waits; without Redis at once, since nothing more can be done. */
   async stop(): Promise<void> {
     this.#isRunning = false;
-    await this.#registry.stop();
     this.#fences.stop();
-    await this.#inbox.stop();
-    if (this.#link.isConnected) {
-      await withDeadline(this.#writer.written());
+    const ended = Promise.all([this.#registry.stop(), this.#inbox.stop()]);
+    if (await this.#link.answers(LAST_ANSWER)) {
+      await withDeadline(ended);
+      await withDeadline(this.#link.whileConnected(this.#writer.written()));
       await withDeadline(this.#registry.leave());
     }
     this.#writer.close();
     await this.#link.close();
+    await withDeadline(ended);
   }
 
   health(): ClusterHealth {
@@ -165,7 +169,8 @@ export class ClusterNode {
     const reason = this.#registry.conflict ?? this.#link.failure ?? this.#writer.failure;
     return {
       ok: reason === undefined,
-      ...(reason !== undefined && { reason }),
+      // Who has a durable session is refused here, and let in at the other nodes, if it is a cluster.
+      ...(reason !== undefined && { reason, ready: !this.#options.forwards }),
       isConnected: this.#link.isConnected,
       ...(this.#disconnectedAt !== undefined && { disconnectedAt: this.#disconnectedAt }),
       pending: { changes: entries, bytes },
@@ -219,9 +224,10 @@ export class ClusterNode {
       adopt: async (nodeId) => {
         if (this.#isRunning) await this.sessions.adopt(nodeId);
       },
-      check: () => {
+      check: async () => {
         this.#fanout.check();
-        return this.sessions.check();
+        await this.sessions.check();
+        await this.retained.checkRound();
       },
       forgotten: async (lost) => {
         this.#routes.changeAll();
@@ -258,7 +264,7 @@ export class ClusterNode {
 }
 
 /** Waits for what must not keep the broker from closing. */
-async function withDeadline(work: Promise<void>): Promise<void> {
+async function withDeadline(work: Promise<unknown>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, LAST_WRITES);
   await Promise.race([work.catch(() => {}), promise]);

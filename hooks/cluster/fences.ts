@@ -7,7 +7,7 @@ import type { NodeKeys } from "./node_keys.ts";
 import { publishCommand } from "./publish.ts";
 import type { Change, Writer } from "./writer.ts";
 
-/** A node that has not answered by then is not waited for, in milliseconds. */
+/** So long a node is waited for, in milliseconds. After that it is not, also for later fences, until it has answered one. */
 const DEADLINE = 1000;
 
 type FenceEvent = [type: typeof FENCE, nodeId: string, incarnation: string, number: number];
@@ -39,6 +39,8 @@ export class Fences {
   readonly #options: FencesOptions;
   /** Those that have been written, or are about to be, and have not been confirmed by all, in their order. */
   readonly #open = new Set<Fence>();
+  /** The nodes that have not answered in time, and not since. */
+  readonly #silent = new Set<string>();
   #last: Fence | undefined;
   #confirmations: Confirmations | undefined;
   #lastNumber = 0;
@@ -58,7 +60,9 @@ export class Fences {
     const { link, writer } = this.#options;
     if (!link.isConnected) return;
     if (this.#last === undefined || !writer.holds(this.#last)) {
-      const fence = this.#last = new Fence(++this.#lastNumber, this.#options, () => this.#open.delete(fence));
+      const fence = this.#last = new Fence(++this.#lastNumber, this.#options, this.#silent, () => {
+        this.#open.delete(fence);
+      });
       this.#open.add(fence);
       writer.addLasting(fence, 0);
     }
@@ -91,6 +95,7 @@ export class Fences {
 
   #confirmed([, nodeId, incarnation, number]: Confirmation): void {
     if (incarnation !== this.#options.incarnation) return;
+    this.#silent.delete(nodeId);
     for (const fence of this.#open) if (fence.number <= number) fence.confirmedBy(nodeId);
   }
 }
@@ -103,13 +108,16 @@ class Fence implements Change {
   /** Ends the waiting. */
   readonly pass: () => void;
   readonly #options: FencesOptions;
+  readonly #silent: Set<string>;
   #unconfirmed: Set<string> | undefined;
 
-  constructor(number: number, options: FencesOptions, onPassed: () => void) {
+  /** @param silent The nodes that are not waited for; those that do not answer in time are added to it. */
+  constructor(number: number, options: FencesOptions, silent: Set<string>, onPassed: () => void) {
     this.number = number;
     this.#options = options;
+    this.#silent = silent;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(() => this.pass(), DEADLINE);
+    const timer = setTimeout(() => this.#giveUp(), DEADLINE);
     Deno.unrefTimer(timer);
     this.passed = promise;
     this.pass = () => {
@@ -121,9 +129,10 @@ class Fence implements Change {
 
   commands(): RedisCommand[] {
     const { link, keys, nodeId, incarnation, others } = this.#options;
-    this.#unconfirmed ??= new Set(others());
+    const asked = new Set(others());
+    this.#unconfirmed ??= asked.difference(this.#silent);
     const event: FenceEvent = [FENCE, nodeId, incarnation, this.number];
-    return this.#unconfirmed.size === 0 ? [] : [publishCommand(link, keys.events, encode(event))];
+    return asked.size === 0 ? [] : [publishCommand(link, keys.events, encode(event))];
   }
 
   settled(): void {
@@ -133,6 +142,11 @@ class Fence implements Change {
   confirmedBy(nodeId: string): void {
     this.#unconfirmed?.delete(nodeId);
     if (this.#unconfirmed?.size === 0) this.pass();
+  }
+
+  #giveUp(): void {
+    for (const nodeId of this.#unconfirmed ?? []) this.#silent.add(nodeId);
+    this.pass();
   }
 }
 

@@ -66,6 +66,8 @@ export class Link {
   readonly #connected: (() => Promise<void>)[] = [];
   readonly #ready: (() => void)[] = [];
   readonly #disconnected: (() => void)[] = [];
+  /** Those who wait no longer than Redis is there. */
+  readonly #waiting = new Set<(error: Error) => void>();
   #isConnected = false;
   /** Whether `connect` has settled well. */
   #isOpen = false;
@@ -152,6 +154,29 @@ export class Link {
   /** Has something done when `isConnected` has become false. */
   onDisconnected(callback: () => void): void {
     this.#disconnected.push(callback);
+  }
+
+  /** Whether Redis is there, and answers within so many milliseconds. */
+  async answers(patience: number): Promise<boolean> {
+    if (!this.#isConnected) return false;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => resolve(false), patience);
+    this.call("PING").then(() => resolve(true), () => resolve(false));
+    const isThere = await promise;
+    clearTimeout(timer);
+    return isThere;
+  }
+
+  /** Settles as `work` does, or rejects when Redis is lost before it has. */
+  async whileConnected(work: Promise<void>): Promise<void> {
+    const { promise: lost, reject } = Promise.withResolvers<never>();
+    this.#waiting.add(reject);
+    if (!this.#isConnected) reject(new Error(CONNECTION_LOST));
+    try {
+      await Promise.race([work, lost]);
+    } finally {
+      this.#waiting.delete(reject);
+    }
   }
 
   /** Sends a command. Texts in the reply are bytes. */
@@ -253,6 +278,7 @@ export class Link {
       address: this.address,
       reason: this.#lastError ?? "the connection was closed",
     });
+    for (const reject of this.#waiting) reject(new Error(CONNECTION_LOST));
     for (const callback of this.#disconnected) callback();
   }
 
@@ -285,11 +311,15 @@ export function isUnknownScript({ message }: Error): boolean {
   return message.startsWith("NOSCRIPT");
 }
 
+/** A server that does not end a connection with us for so long is not waited for, in milliseconds. */
+const GOODBYE_TIMEOUT = 200;
+
 const connectionOptions = {
   lazyConnect: true,
   keyPrefix: "",
   connectTimeout: ANSWER_TIMEOUT,
   socketTimeout: ANSWER_TIMEOUT,
+  disconnectTimeout: GOODBYE_TIMEOUT,
   // What was on its way when a connection was lost is sent again by whoever knows whether it still should be.
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,

@@ -20,6 +20,8 @@ export class LocalSession {
   claim: string | undefined = undefined;
   /** Whether the claim is under way: until then the broker has the session as it was before, if it had it. */
   isClaiming = false;
+  /** Whether its client waits for its CONNACK until the session is stored. */
+  isEntering = false;
   /** Whether the broker has the session, as it is or as it was before. */
   isHere = true;
   /** Whether another node has it now. */

@@ -88,10 +88,9 @@ export class RemoteSessions {
         if (event[2] !== nodeId) this.#do(event[1], () => handle(event));
       });
     on<PlaceEvent>(PLACE, ([, clientId, , node]) => {
-      const session = this.#sessions.get(clientId);
-      if (isLocal(clientId)) onMoved(clientId);
-      else if (session !== undefined) session.node = node;
-      else this.refreshSoon(clientId);
+      if (isLocal(clientId)) return onMoved(clientId);
+      if (!this.#sessions.has(clientId)) this.refreshSoon(clientId);
+      this.#at(clientId).node = node;
     });
     on<SubscribedEvent>(SUBSCRIBED, ([, clientId, , subscriptions]) => {
       if (isLocal(clientId)) return;

@@ -60,6 +60,8 @@ export class RetainedMessages {
   #touched: Set<string> | undefined;
   #lastNumber = 0;
   #isLoaded = false;
+  /** What is left of the index in this round of the check. */
+  #unchecked: AsyncGenerator<string[]> | undefined;
 
   /** @param events The channel of all nodes. */
   constructor(options: RetainedOptions, events: Channel) {
@@ -123,6 +125,18 @@ export class RetainedMessages {
     }
     this.#touched = undefined;
     this.#isLoaded = true;
+  }
+
+  /**
+   * Takes the topics whose messages have expired out of a part of the index, out of all of it in the course of some rounds:
+   * for every few seconds. Redis removes expired messages by itself, but not from there.
+   */
+  async checkRound(): Promise<void> {
+    const { link, keys } = this.#options;
+    this.#unchecked ??= scanSet(link, keys.retainedIndex);
+    const { value: topics } = await this.#unchecked.next();
+    if (topics === undefined) this.#unchecked = undefined;
+    else await this.#correctIndex(await this.#withoutMessage(topics));
   }
 
   #write(packet: PublishPacket, isOnlyIfNone: boolean): Promise<void> {
@@ -193,7 +207,7 @@ export class RetainedMessages {
         if (value === null) expired.push(topics[index]);
         else yield [topics[index], value];
       }
-      if (expired.length > 0) await this.#correctIndex(expired);
+      await this.#correctIndex(expired);
     }
   }
 
@@ -211,10 +225,17 @@ export class RetainedMessages {
    */
   async #correctIndex(topics: readonly string[]): Promise<void> {
     const { link, keys } = this.#options;
+    if (topics.length === 0) return;
     await link.call("SREM", keys.retainedIndex, ...topics);
-    const found = await Promise.all(topics.map((topic) => link.call("EXISTS", keys.retained(topic))));
-    const present = topics.filter((_topic, index) => found[index] === 1);
+    const absent = new Set(await this.#withoutMessage(topics));
+    const present = topics.filter((topic) => !absent.has(topic));
     if (present.length > 0) await link.call("SADD", keys.retainedIndex, ...present);
+  }
+
+  async #withoutMessage(topics: readonly string[]): Promise<string[]> {
+    const { link, keys } = this.#options;
+    const found = await Promise.all(topics.map((topic) => link.call("EXISTS", keys.retained(topic))));
+    return topics.filter((_topic, index) => found[index] === 0);
   }
 }
 

@@ -194,7 +194,9 @@ export class ClusterSessions {
     local.will = will;
     if (isConnected) local.arrivals.open();
     else local.arrivals.close();
-    return local.whenClaimed(() =>
+    const isEntering = local.isEntering && isConnected;
+    local.isEntering = false;
+    const stored = local.whenClaimed(() =>
       this.#local.change(local, (change) => {
         const { nodeId, nodeKeys } = this.#options;
         const node = isConnected ? nodeId : "";
@@ -206,6 +208,7 @@ export class ClusterSessions {
         change.publish(nodeKeys.events, placeEvent(clientId, nodeId, node));
       })
     );
+    return isEntering ? this.#claims.whenWritten(stored) : stored;
   }
 
   /** The broker has had the session before it had this hook. */

@@ -69,6 +69,11 @@ export class Writer {
   #current = new Batch();
   /** Full ones, the oldest first. */
   readonly #full: Batch[] = [];
+  /**
+   * One for all that is refused: an error keeps in memory what is on the stack when it is made, which would be the message,
+   * until its publisher is told.
+   */
+  readonly #refusal = new ReasonCodeError(ReasonCode.QuotaExceeded, "too much waits for Redis");
   #lastNumber = 0;
   #writing: Promise<void> | undefined;
   #endPause: (() => void) | undefined;
@@ -92,7 +97,7 @@ export class Writer {
 
   /** What to refuse them with. */
   refusal(): ReasonCodeError {
-    return new ReasonCodeError(ReasonCode.QuotaExceeded, "too much waits for Redis");
+    return this.#refusal;
   }
 
   /**

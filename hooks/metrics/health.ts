@@ -25,8 +25,6 @@ export interface HealthSummary {
   readonly reasons: Readonly<Record<string, string>>;
 }
 
-type PartHealth = HookHealth & { readonly ready?: boolean };
-
 /** How each part of a broker is: what the hooks say when they are asked, and what has been reported of others. */
 export class Health {
   readonly #askHooks: () => Readonly<Record<string, HookHealth>>;
@@ -42,8 +40,8 @@ export class Health {
   }
 
   /** All parts that something is known of, by name. */
-  get parts(): Map<string, PartHealth> {
-    return new Map<string, PartHealth>([...Object.entries(this.#askHooks()), ...this.#reports]);
+  get parts(): Map<string, HookHealth> {
+    return new Map<string, HookHealth>([...Object.entries(this.#askHooks()), ...this.#reports]);
   }
 
   get summary(): HealthSummary {

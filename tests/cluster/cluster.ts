@@ -135,6 +135,13 @@ export class ClusterNode implements BrokerProcess {
     return (await response.json()).reasons;
   }
 
+  /** Whether a load balancer should send it clients, as it says itself. */
+  async isReady(): Promise<boolean> {
+    const response = await fetch(`${this.#pages}/healthz/ready`);
+    await response.body?.cancel();
+    return response.ok;
+  }
+
   /** A figure of its page for Prometheus, e.g. `hookmq_health{part="cluster"}`. */
   async figure(name: string): Promise<number> {
     const page = await (await fetch(`${this.#pages}/metrics`)).text();

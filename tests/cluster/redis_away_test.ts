@@ -36,7 +36,7 @@ Deno.test("clients of a node that has lost Redis go on among themselves", async 
   }
 });
 
-Deno.test("a node that has lost Redis says so, refuses durable sessions, and is well again by itself", async () => {
+Deno.test("a node that has lost Redis says so, is not ready, refuses durable sessions, and is well again by itself", async () => {
   await using cluster = await Cluster.start({ ids: ["a", "b"], isProxied: true });
   const [a, b] = cluster.nodes;
   const durable = { clientId: "durable", cleanStart: false, properties: { sessionExpiryInterval: 600 } };
@@ -46,7 +46,8 @@ Deno.test("a node that has lost Redis says so, refuses durable sessions, and is 
   await eventually(async () => (await a.problems()).cluster !== undefined, "the node to notice");
   assert.match((await a.problems()).cluster, /Redis/);
   assert.equal(await a.figure('hookmq_health{part="cluster"}'), 0);
-  assert.deepEqual(await b.problems(), {});
+  assert.equal(await a.isReady(), false);
+  assert.deepEqual([await b.problems(), await b.isReady()], [{}, true]);
   assert.equal(await b.figure('hookmq_health{part="cluster"}'), 1);
   const refused = await a.open();
   await refused.send(connectPacket(durable));
@@ -91,7 +92,10 @@ Deno.test("a node that has lost Redis for long refuses what it cannot keep, and 
     }));
     return publishers;
   };
+  const idle = a.memory;
   const publishers = await flood();
+  const kept = a.memory - idle;
+  assert(kept < 700e6, `${kept} bytes more than ${idle}`);
   for (const publisher of await flood()) await publisher.close();
   const before = a.memory;
   for (const publisher of await flood()) await publisher.close();

@@ -28,6 +28,15 @@ async function heal({ proxy, one }: { proxy: TcpProxy; one: SessionNode }): Prom
   await eventually(() => one.link.isConnected, "the reconnection");
 }
 
+/** With which reason code something is refused when something else has happened. */
+async function refusalOf(work: Promise<unknown>, happen: () => Promise<void>): Promise<ReasonCode | undefined> {
+  let refusal: ReasonCodeError | undefined;
+  work.catch((error) => refusal = error);
+  await happen();
+  await eventually(() => refusal !== undefined, "the refusal");
+  return refusal!.reasonCode;
+}
+
 Deno.test("a node that comes back keeps a session that another one has only looked after meanwhile", async () => {
   await using nodes = await startTwo();
   const { one, two } = nodes;
@@ -63,6 +72,35 @@ Deno.test("a node that comes back gives a session up whose client has connected 
   assert.deepEqual(one.cluster.released.sort(), ["a", "b"]);
   await eventually(() => one.cluster.remote.get("a")?.topicFilters.size === 2, "what it is subscribed to now");
   assert.equal(one.sessions.size, 0);
+});
+
+Deno.test("a node that has heard of a session's subscriptions knows where its client is, also if it cannot read anything yet", async () => {
+  await using nodes = await startTwo();
+  const { one, two } = nodes;
+  two.link.call = () => new Promise(() => {});
+  await one.connect("a");
+  await one.subscribe("a", "x");
+  await eventually(() => two.cluster.remote.has("a"), "the subscription");
+  assert.equal(two.cluster.remote.get("a")!.subscriber.isConnected, true);
+});
+
+Deno.test("a client that connects while its session is being written is refused with 0x88 as soon as Redis is lost", async () => {
+  await using nodes = await startTwo();
+  const { one, proxy } = nodes;
+  await one.connect("before");
+  proxy.drop();
+  const gone = one.disconnect("before");
+  const connecting = await refusalOf(one.claim("before"), () => cut(nodes));
+  assert.equal(connecting, ReasonCode.ServerUnavailable);
+  await heal(nodes);
+  await gone;
+  await one.claim("behind");
+  proxy.drop();
+  const welcoming = await refusalOf(one.store("behind"), () => cut(nodes));
+  assert.equal(welcoming, ReasonCode.ServerUnavailable);
+  await heal(nodes);
+  // It was stored all the same.
+  assert.equal((await one.connect("behind"))?.clientId, "behind");
 });
 
 Deno.test("what a client has sent at QoS 2 to a node that was cut off is not stored when the client has gone away", async () => {

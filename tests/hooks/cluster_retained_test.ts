@@ -4,7 +4,10 @@ import { encode as encodeMessagePack } from "@msgpack/msgpack";
 import { clusterHook } from "../../hooks/mod.ts";
 import { encode, type PublishPacket } from "../../mod.ts";
 import { eventually } from "../broker/eventually.ts";
+import { eventually as eventuallyIn } from "../cluster/cluster.ts";
 import { publishPacket, type RawClient } from "../support/raw_client.ts";
+import { RedisCluster } from "../support/redis_cluster.ts";
+import { RedisServer } from "../support/redis_server.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { BrokerCluster, type NodeBroker, text } from "./cluster_brokers.ts";
 
@@ -191,3 +194,21 @@ Deno.test("a retained message can be stored and looked up through the hook", asy
     assert.deepEqual(await retainedAt(node, "b/#"), {});
   }
 });
+
+for (const [kind, start] of [["one server", RedisServer.start], ["a Redis Cluster", RedisCluster.start]] as const) {
+  Deno.test(`[${kind}] the topics of messages that have expired go out of the index, a part at a time`, async () => {
+    await using redis = await start();
+    await using broker = await startBroker();
+    const urls = "masters" in redis ? { addrs: redis.masters.map(({ url }) => url) } : { addr: redis.url };
+    const hook = clusterHook({ ...urls, nodeId: "a", heartbeatInterval: 0.1 });
+    await broker.use(hook);
+    await broker.publish("kept", "kept", { retain: true });
+    const expired = Array.from({ length: 3000 }, (_, index) => `expired/${index}`);
+    await hook.client.call("SADD", "mqtt:retained:_idx", ...expired);
+    await eventuallyIn(
+      async () => await hook.client.call("SCARD", "mqtt:retained:_idx") === 1,
+      "the index to be clean",
+    );
+    assert.deepEqual(await hook.client.call("SMEMBERS", "mqtt:retained:_idx"), ["kept"]);
+  });
+}

@@ -4,6 +4,7 @@ import { type ProtocolLevel, type Qos, ReasonCode } from "../../mod.ts";
 import { eventually } from "../broker/eventually.ts";
 import { RecordingLogger } from "../broker/recording_logger.ts";
 import { RedisCluster } from "../support/redis_cluster.ts";
+import { publishPacket } from "../support/raw_client.ts";
 import { RedisServer } from "../support/redis_server.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { BrokerCluster, text } from "./cluster_brokers.ts";
@@ -273,8 +274,10 @@ Deno.test("health says since when Redis is not there, and what waits", async () 
   await cluster.redis.kill();
   await eventually(() => !a.hook.health().ok, "the loss of Redis to be noticed");
   void a.publish("kept", "waits", { retain: true }).catch(() => {});
-  const { isConnected, reason, disconnectedAt, pending } = a.hook.health();
+  const { isConnected, ready, reason, disconnectedAt, pending } = a.hook.health();
   assert.equal(isConnected, false);
+  // Clients with durable sessions would be refused here, and are not elsewhere.
+  assert.equal(ready, false);
   assert.match(reason!, /^Redis at 127\.0\.0\.1:\d+: /);
   assert.ok(disconnectedAt! >= before && disconnectedAt! <= Date.now());
   assert.equal(pending.changes, 1);
@@ -317,6 +320,35 @@ Deno.test("what is forwarded at QoS 1 while Redis does not answer is acknowledge
   cluster.redis.continue();
   assert.equal((await publisher.expect("puback")).packetId, 9);
   assert.equal(text(await subscriber.expect("publish")), "waits");
+});
+
+Deno.test("a node that gets no answer from Redis closes within some two seconds, whatever waits", async () => {
+  await using cluster = await BrokerCluster.start();
+  const a = await cluster.node("a");
+  cluster.redis.stop();
+  const stored = a.publish("kept", "waits", { retain: true });
+  const refused = assert.rejects(stored, { message: "the broker is closed" });
+  const before = performance.now();
+  await a.close();
+  const lasted = performance.now() - before;
+  cluster.redis.continue();
+  assert.ok(lasted < 3000, `${lasted} ms`);
+  await refused;
+});
+
+Deno.test("a node that closes writes what waits before it leaves", async () => {
+  await using cluster = await BrokerCluster.start();
+  const a = await cluster.node("a");
+  await (await a.connect({ clientId: "away", properties: { sessionExpiryInterval: 3600 } })).disconnect();
+  cluster.redis.stop();
+  const packet = publishPacket({ topic: "t", payload: "x".repeat(10_000), qos: 1 });
+  const queued = Array.from({ length: 3000 }, () => a.hook.queueMessage("away", packet));
+  const closed = a.close();
+  cluster.redis.continue();
+  await Promise.all(queued);
+  await closed;
+  // It has no life any more.
+  assert.equal(await cluster.redis.command("HGETALL", "mqtt:nodes"), "a");
 });
 
 Deno.test("when Redis comes back empty, routes and retained messages are there again", async () => {

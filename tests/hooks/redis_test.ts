@@ -128,6 +128,20 @@ Deno.test("retained messages are stored and looked up through the hook", async (
   assert.equal(hook.health().ok, true);
 });
 
+Deno.test("a broker that is no node of a cluster stays ready without Redis: there is no other one for its clients", async () => {
+  await using redis = await RedisServer.start();
+  await using broker = await startBroker();
+  const hook = redisHook({ addr: redis.url });
+  await broker.use(hook);
+  await redis.kill();
+  const end = performance.now() + 5000;
+  while (hook.health().ok) {
+    assert.ok(performance.now() < end, "the loss of Redis is not noticed");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.equal(hook.health().ready, true);
+});
+
 Deno.test("sessions that are ended leave nothing behind", async () => {
   await using redis = await RedisServer.start();
   await using broker = await startWith({ addr: redis.url });

@@ -73,6 +73,7 @@ export class SessionNode implements AsyncDisposable {
       fanout: fanout as never,
       events: this.#events,
       channel: this.#channel,
+      placesKnown: () => undefined,
       publishWill: (will) => this.wills.push(will),
       limits: { messages: 1000, bytes: 1_000_000, dropsOldest: true, ...limits },
     });
