@@ -1,4 +1,4 @@
-import { PublishHeader } from "../codec/publish.ts";
+import { PublishHeader, type PublishPacket } from "../codec/publish.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { Connection, ConnectionContext } from "./connection.ts";
 import { Cluster } from "./cluster.ts";
@@ -111,8 +111,13 @@ export class BrokerContext implements ConnectionContext {
   /** Counts a message that will not reach a client, and tells the hooks. */
   dropped(clientId: string, message: Message, reason: DropReason): void {
     this.counters.messagesDropped += 1;
+    this.tellDropped(clientId, () => message.toPacket(), reason);
+  }
+
+  /** Tells the hooks of a message that will not reach a client and is counted already. */
+  tellDropped(clientId: string, packetOf: () => PublishPacket, reason: DropReason): void {
     for (const hook of this.hooks.on.onMessageDropped) {
-      this.observe(hook.id, "onMessageDropped", () => hook.onMessageDropped(clientId, message.toPacket(), reason));
+      this.observe(hook.id, "onMessageDropped", () => hook.onMessageDropped(clientId, packetOf(), reason));
     }
   }
 

@@ -108,6 +108,18 @@ export class Cluster implements ClusterContext {
     }));
   }
 
+  get observesDrops(): boolean {
+    return this.#context.hooks.on.onMessageDropped.length > 0;
+  }
+
+  countDropped(count: number): void {
+    this.#context.counters.messagesDropped += count;
+  }
+
+  tellDropped(clientId: string, { packet }: StoredMessage): void {
+    this.#context.tellDropped(clientId, () => packet, "queue-full");
+  }
+
   storeSessionsAgain(): void {
     this.#context.sessions.storeAllAgain();
   }

@@ -85,6 +85,12 @@ export interface ClusterContext {
   setRetained(packet: PublishPacket, receivedAt: number): void;
   /** All retained messages, looked up as they are asked for. */
   retained(): IteratorObject<StoredMessage>;
+  /** Whether a hook wants to be told of messages that do not reach a client. */
+  readonly observesDrops: boolean;
+  /** Counts messages that will not reach a client, since its queue, or the way to its broker, was full. */
+  countDropped(count: number): void;
+  /** Tells the hooks of one of those. */
+  tellDropped(clientId: string, message: StoredMessage): void;
   /** Has all durable sessions stored once more with all that is in memory of them, since the store has lost them. */
   storeSessionsAgain(): void;
 }

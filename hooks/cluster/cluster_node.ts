@@ -85,7 +85,7 @@ export class ClusterNode {
     const keys = this.#keys = new NodeKeys(keyPrefix);
     const events = this.#events = new Channel(keys.events, logger);
     const channel = this.#channel = new Channel(keys.fanout(nodeId), logger);
-    const fanout = this.#fanout = new Fanout({ link, writer, keys, nodeId, incarnation, logger }, channel);
+    const fanout = this.#fanout = new Fanout({ link, writer, keys, nodeId, incarnation, cluster, logger }, channel);
     const inbox = this.#inbox = new Inbox({ link, keys, nodeId, cluster, logger }, channel);
     this.#routes = new OwnRoutes({ link, writer, keys, nodeId, incarnation });
     const nodes = this.#nodes = new Nodes({ link, keys, cluster, fanout, inbox, logger }, events);

@@ -1,5 +1,5 @@
 import { encode } from "@msgpack/msgpack";
-import type { RemoteMessage } from "../../broker/hooks.ts";
+import type { ClusterContext, RemoteMessage } from "../../broker/hooks.ts";
 import type { Logger } from "../../broker/logger.ts";
 import type { MaybePromise } from "../../broker/maybe_promise.ts";
 import type { Channel } from "./channel.ts";
@@ -43,6 +43,7 @@ export interface FanoutOptions {
   readonly keys: NodeKeys;
   readonly nodeId: string;
   readonly incarnation: string;
+  readonly cluster: Pick<ClusterContext, "countDropped">;
   readonly logger: Logger;
 }
 
@@ -229,6 +230,7 @@ export class Outlet {
 
   #drop(reason: string): void {
     this.#fanout.dropped += 1;
+    this.#options.cluster.countDropped(1);
     const now = Date.now();
     if (now - this.#complainedAt < COMPLAINT_INTERVAL) return;
     this.#complainedAt = now;

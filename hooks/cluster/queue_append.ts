@@ -11,6 +11,9 @@ import type { Change } from "./writer.ts";
 /** The first element of an arrival, which a node gets on its own channel: `[ARRIVAL, clientId, first, entries]`. */
 export const ARRIVAL = "arrival";
 
+/** The first element of what the node that has dropped messages is told of them: `[DROPPED, clientId, entries]`. */
+export const DROPPED = "dropped";
+
 /** How much a session's queue holds while its client is not connected, and what happens to more. */
 export interface QueueLimits {
   /** In messages. */
@@ -60,10 +63,13 @@ export interface QueueAppendOptions {
   readonly claimOf: (clientId: string) => string | undefined;
   /** Whether a script may look at several sessions: not on a Redis Cluster. */
   readonly isGuarded: boolean;
+  /** Whether messages that are dropped are to come back as an event. */
+  readonly observesDrops: () => boolean;
   /** Told when the messages are in the queue; `undefined` if there is no such session, or nothing to append. */
   readonly onAppended: (appended: Appended | undefined) => void;
 }
 
+const ARRAY_OF_3 = 0x93;
 const ARRAY_OF_4 = 0x94;
 
 /** Messages that one batch appends to one session's queue. */
@@ -92,10 +98,13 @@ export class QueueAppend implements Change {
     if (this.#items.length === 0) return [];
     const arrival = encode([ARRIVAL, clientId]);
     arrival[0] = ARRAY_OF_4;
+    const dropped = encode([DROPPED, clientId]);
+    dropped[0] = ARRAY_OF_3;
     const guards = this.#guards();
     const allKeys = [keys.session(clientId), keys.queue(clientId), keys.inflight(clientId), ...guards.keys];
     const values: RedisValue[] = [arrival, nodeId, incarnation, batchNumber, claimOf(clientId) ?? ""];
     values.push(bounded(limits.messages), bounded(limits.bytes), limits.dropsOldest ? 1 : 0, channelPrefix);
+    values.push(this.#options.observesDrops() ? dropped : "");
     for (const item of this.#items) {
       // Not before: while they wait for Redis one copy of them is enough.
       const encoded = encodeEntry(item.entry, messages.of(item.entry.message, batchNumber));

@@ -123,8 +123,8 @@ return claims[1] == ARGV[1] and 1 or 2
  *
  * KEYS: session, queue, inflight; then the sessions that guards are about. ARGV: the beginning of an arrival up to the
  * number, node, incarnation, number of the batch, claim or "", most messages and most bytes in the queue of a client that
- * is not connected, "1" if the oldest are dropped then and not the new ones, prefix of the nodes' channels; then for each
- * message its entry, its state or "", and its guard: the place of its session among KEYS with the claim, or "".
+ * is not connected, "1" if the oldest are dropped then and not the new ones, prefix of the nodes' channels, the beginning
+ * of what this node is told of dropped messages up to these, or "" if it need not be; then for each message its entry, its state or "", and its guard: the place of its session among KEYS with the claim, or "".
  *
  * Returns the number of the first message, the node where the client is connected, how many messages were dropped, and,
  * where some have not got a number, the numbers of all, 0 for none. Nil if there is no durable session.
@@ -142,23 +142,29 @@ end
 local bytes = tonumber(session[4] or '0')
 local mostMessages, mostBytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local messages = redis.call('XLEN', KEYS[2])
-local dropped = 0
-local from = '-'
+local dropped, lost = 0, {}
+local from, oldest, place = '-', {}, 0
 local function text(value) return string.format('%.0f', value) end
+local function packed(entry) return '\\198' .. struct.pack('>I4', #entry) .. entry end
+local function drop(entry)
+  dropped = dropped + 1
+  if ARGV[10] ~= '' then lost[#lost + 1] = packed(entry) end
+end
 local function fits(size) return messages < mostMessages and bytes + size <= mostBytes end
 local function makeRoom(size)
   while ARGV[8] == '1' and size <= mostBytes and not fits(size) do
-    local oldest = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 32)
-    if #oldest == 0 then break end
-    for _, entry in ipairs(oldest) do
-      if fits(size) then break end
-      from = '(' .. entry[1]
-      if redis.call('HEXISTS', KEYS[3], string.match(entry[1], '^%d+')) == 0 then
-        redis.call('XDEL', KEYS[2], entry[1])
-        messages = messages - 1
-        bytes = bytes - #entry[2][2]
-        dropped = dropped + 1
-      end
+    if place == #oldest then
+      oldest, place = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 32), 0
+      if #oldest == 0 then break end
+      from = '(' .. oldest[#oldest][1]
+    end
+    place = place + 1
+    local id, entry = oldest[place][1], oldest[place][2][2]
+    if redis.call('HEXISTS', KEYS[3], string.match(id, '^%d+')) == 0 then
+      redis.call('XDEL', KEYS[2], id)
+      messages = messages - 1
+      bytes = bytes - #entry
+      drop(entry)
     end
   end
   return fits(size)
@@ -171,7 +177,7 @@ local function isWanted(state, guard)
   return claims[1] == claim or claims[2] == claim
 end
 local parts, numbers, isComplete = {}, {}, true
-for i = 10, #ARGV, 3 do
+for i = 11, #ARGV, 3 do
   local entry, state = ARGV[i], ARGV[i + 1]
   numbers[#numbers + 1] = 0
   if isWanted(state, ARGV[i + 2]) then
@@ -181,10 +187,10 @@ for i = 10, #ARGV, 3 do
       messages = messages + 1
       bytes = bytes + #entry
       if state ~= '' then redis.call('HSET', KEYS[3], text(number), state) end
-      parts[#parts + 1] = '\\198' .. struct.pack('>I4', #entry) .. entry
+      parts[#parts + 1] = packed(entry)
       numbers[#numbers] = number
     else
-      dropped = dropped + 1
+      drop(entry)
       isComplete = false
     end
   else
@@ -196,6 +202,9 @@ redis.call('HSET', KEYS[1], 'last', text(number), 'bytes', text(bytes),
 if node ~= '' and node ~= ARGV[2] and #parts > 0 then
   redis.call('PUBLISH', ARGV[9] .. node,
     ARGV[1] .. '\\203' .. struct.pack('>d', first) .. '\\221' .. struct.pack('>I4', #parts) .. table.concat(parts))
+end
+if #lost > 0 then
+  redis.call('PUBLISH', ARGV[9] .. ARGV[2], ARGV[10] .. '\\221' .. struct.pack('>I4', #lost) .. table.concat(lost))
 end
 if isComplete then return {first, node, dropped} end
 return {first, node, dropped, numbers}

@@ -14,7 +14,7 @@ import { type Arrived, stateOf } from "./arrivals.ts";
 import { Claims } from "./claims.ts";
 import type { LocalSession } from "./local_session.ts";
 import { LocalSessions } from "./local_sessions.ts";
-import { type Appended, type AppendedItem, ARRIVAL, QueueAppend } from "./queue_append.ts";
+import { type Appended, type AppendedItem, ARRIVAL, DROPPED, QueueAppend } from "./queue_append.ts";
 import { publishCommand } from "./publish.ts";
 import { decodeEntry, EncodedMessages } from "./queue_entry.ts";
 import { endedEvent, placeEvent, RemoteSessions, subscribedEvent, unsubscribedEvent } from "./remote_sessions.ts";
@@ -34,6 +34,9 @@ type ReleasedEvent = [type: "released", claim: string];
 
 /** Messages have been appended to the queue of a client that is connected here. */
 type ArrivalEvent = [type: typeof ARRIVAL, clientId: string, first: number, entries: Uint8Array[]];
+
+/** Messages that this node has published, or those that waited longest, did not fit into the queue of a client that is away. */
+type DroppedEvent = [type: typeof DROPPED, clientId: string, entries: Uint8Array[]];
 
 /** The methods of a hook that have to do with sessions. */
 export type SessionHook = Required<
@@ -60,8 +63,6 @@ export type SessionHook = Required<
 export class ClusterSessions {
   /** What the broker calls. It has to call `claimSession` directly: see {@linkcode Claims.claim}. */
   readonly hook: SessionHook;
-  /** How many messages were dropped, since the queues of clients that are not connected were full. */
-  dropped = 0;
   readonly #options: SessionOptions;
   readonly #local: LocalSessions;
   readonly #remote: RemoteSessions;
@@ -95,6 +96,7 @@ export class ClusterSessions {
     channel.on("taken", (fields) => this.#taken(fields as TakenEvent));
     events.on("released", (fields) => this.#wills.done((fields as ReleasedEvent)[1]));
     channel.on(ARRIVAL, (fields) => this.#arrived(fields as ArrivalEvent));
+    channel.on(DROPPED, (fields) => this.#tellDropped(fields as DroppedEvent));
     this.hook = {
       claimSession: (client, claim) => this.#claims.claim(client, claim),
       onSessionEnded: (clientId) => this.#ended(clientId),
@@ -367,7 +369,7 @@ export class ClusterSessions {
 
   /** What is appended to a session's queue with the next batch. */
   #openAppend(clientId: string): QueueAppend {
-    const { writer, keys, nodeKeys, nodeId, incarnation, limits, link } = this.#options;
+    const { writer, keys, nodeKeys, nodeId, incarnation, limits, link, cluster } = this.#options;
     const open = this.#appends.get(clientId);
     if (open !== undefined && writer.holds(open)) return open;
     const append = new QueueAppend({
@@ -380,6 +382,7 @@ export class ClusterSessions {
       messages: this.#messages,
       claimOf: (clientId) => this.#local.get(clientId)?.claim,
       isGuarded: !link.isCluster,
+      observesDrops: () => cluster.observesDrops,
       onAppended: (appended) => {
         this.#unsettled.delete(append);
         if (this.#appends.get(clientId) === append) this.#appends.delete(clientId);
@@ -394,7 +397,7 @@ export class ClusterSessions {
   /** Messages are in a session's queue. If its client is connected here they need not come from there. */
   #appended(clientId: string, { node, dropped, items }: Appended): void {
     const local = this.#local.get(clientId);
-    this.dropped += dropped;
+    this.#options.cluster.countDropped(dropped);
     for (const [number, { own }] of items ?? []) {
       if (own === undefined) continue;
       own.arrived.number = number;
@@ -412,6 +415,10 @@ export class ClusterSessions {
     for (const [index, entry] of entries.entries()) {
       arrivals?.take(first + index, entry.length, () => decodeEntry(entry));
     }
+  }
+
+  #tellDropped([, clientId, entries]: DroppedEvent): void {
+    for (const entry of entries) this.#options.cluster.tellDropped(clientId, decodeEntry(entry).message);
   }
 
   #taken([, clientId, claim, node]: TakenEvent): void {

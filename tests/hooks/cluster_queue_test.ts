@@ -9,6 +9,15 @@ const kinds: [string, () => Promise<RedisServer | RedisCluster>][] = [
   ["a Redis Cluster", () => RedisCluster.start()],
 ];
 
+/** What hooks are told of dropped messages, when there are so many. */
+async function dropped({ cluster }: SessionNode, count: number): Promise<string[]> {
+  await eventually(() => cluster.told.length >= count, "the messages that were dropped");
+  assert.equal(cluster.dropped, count);
+  return cluster.told.map(({ clientId, message }) =>
+    `${clientId}: ${new TextDecoder().decode(message.packet.payload)}`
+  );
+}
+
 /** `"1"`, `"2"`, … up to this number. */
 function numbers(last: number): string[] {
   return Array.from({ length: last }, (_, index) => `${index + 1}`);
@@ -179,7 +188,7 @@ Deno.test("the queue of a client that is not connected drops the oldest messages
   await node.disconnect("a");
   for (const payload of ["3", "4", "5", "6", "7"]) await node.queue("a", payload);
   assert.deepEqual((await node.connect("a"))!.outgoing.map(text), ["1", "4", "5", "6", "7"]);
-  assert.equal(node.sessions.dropped, 2);
+  assert.deepEqual(await dropped(node, 2), ["a: 2", "a: 3"]);
 });
 
 Deno.test("the queue of a client that is not connected is bounded in bytes", async () => {
@@ -190,7 +199,7 @@ Deno.test("the queue of a client that is not connected is bounded in bytes", asy
   for (const payload of ["1", "2", "3", "4", "5", "6"]) await node.queue("a", payload.repeat(3000));
   await node.queue("a", "x".repeat(20_000));
   assert.deepEqual((await node.connect("a"))!.outgoing.map((each) => text(each)[0]), ["4", "5", "6"]);
-  assert.equal(node.sessions.dropped, 4);
+  assert.deepEqual((await dropped(node, 4)).map((each) => each.slice(0, 4)), ["a: 1", "a: 2", "a: 3", "a: x"]);
 });
 
 Deno.test("a queue that is to keep its oldest messages drops new ones", async () => {
@@ -202,7 +211,26 @@ Deno.test("a queue that is to keep its oldest messages drops new ones", async ()
   assert.deepEqual((await node.connect("a"))!.outgoing.map(text), ["1", "2"]);
   await node.queue("a", "4");
   assert.deepEqual(node.cluster.payloads("a"), ["4"]);
+  assert.deepEqual(await dropped(node, 1), ["a: 3"]);
 });
+
+for (const [kind, startRedis] of kinds) {
+  Deno.test(`[${kind}] whoever drops messages counts them, and does not fetch them for nobody`, async () => {
+    await using redis = await startRedis();
+    await using one = await SessionNode.start(redis, "n1", { limits: { messages: 1 } });
+    await using two = await SessionNode.start(redis, "n2", { limits: { messages: 1 } });
+    await one.connect("a");
+    await one.disconnect("a");
+    await two.queue("a", "1");
+    two.cluster.observesDrops = false;
+    await two.queue("a", "2");
+    two.cluster.observesDrops = true;
+    await two.queue("a", "3");
+    await eventually(() => two.cluster.told.length > 0, "the message that was dropped");
+    assert.deepEqual(two.cluster.told.map(({ message }) => new TextDecoder().decode(message.packet.payload)), ["2"]);
+    assert.deepEqual([two.cluster.dropped, one.cluster.dropped], [2, 0]);
+  });
+}
 
 Deno.test("a QoS 2 message is not stored when its publisher's session has gone to another node", async () => {
   await using redis = await RedisServer.start();

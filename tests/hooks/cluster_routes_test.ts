@@ -187,7 +187,7 @@ function remoteNode() {
   const keys = new NodeKeys("mqtt:");
   const writer = new Writer(link, { logger });
   const fanout = new Fanout(
-    { link, writer, keys, nodeId: "a", incarnation: "life", logger },
+    { link, writer, keys, nodeId: "a", incarnation: "life", cluster: record.context, logger },
     new Channel("channel", logger),
   );
   return { record, node: new RemoteNode("b", "life", fanout.to("b"), record.context) };

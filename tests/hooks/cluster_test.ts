@@ -247,6 +247,29 @@ Deno.test("a message is put into the queue of a durable session at another node"
   assert.equal(text(await client.expect("publish")), "for you");
 });
 
+for (const queuePolicy of ["drop-oldest", "drop-new"] as const) {
+  Deno.test(`what a full queue drops with "${queuePolicy}" is counted and told at the node that has published`, async () => {
+    await using cluster = await BrokerCluster.start();
+    const a = await cluster.node("a");
+    const b = await cluster.node("b", {}, { queuePolicy, limits: { queueMessages: 2 } });
+    const told: string[] = [];
+    await b.use({
+      id: "observer",
+      onMessageDropped: (clientId, packet, reason) => told.push(`${clientId} ${reason} ${text(packet)}`),
+    });
+    const away = await a.connect({ clientId: "away", properties: { sessionExpiryInterval: 3600 } });
+    await away.subscribe("t", { qos: 1 });
+    await away.disconnect();
+    await eventually(() => a.stats().clients === 0, "the client to be gone");
+    await a.hook.routesKnown!();
+    const publisher = await b.connect();
+    for (const payload of ["1", "2", "3"]) await publisher.publish({ topic: "t", payload, qos: 1 });
+    await eventually(() => told.length > 0, "the message that was dropped");
+    assert.deepEqual(told, [`away queue-full ${queuePolicy === "drop-new" ? "3" : "1"}`]);
+    assert.deepEqual([a.stats().messagesDropped, b.stats().messagesDropped], [0, 1]);
+  });
+}
+
 Deno.test("a node id that is in use is refused", async () => {
   await using cluster = await BrokerCluster.start();
   await cluster.node("a");

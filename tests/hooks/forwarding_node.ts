@@ -39,6 +39,8 @@ export class ForwardingNode implements AsyncDisposable {
   readonly link: Link;
   readonly writer: Writer;
   readonly fanout: Fanout;
+  /** How many messages its broker was told that they were dropped. */
+  dropped = 0;
   readonly #inbox: Inbox;
   readonly #channel: Channel;
   readonly #channelName: string;
@@ -51,10 +53,11 @@ export class ForwardingNode implements AsyncDisposable {
     const channel = this.#channel = new Channel(keys.fanout(nodeId), logger);
     this.#channelName = keys.fanout(nodeId);
     const incarnation = crypto.randomUUID();
-    this.fanout = new Fanout({ link, writer, keys, nodeId, incarnation, logger }, channel);
     const cluster = {
       deliverForwarded: (publish: Uint8Array, forwarded: Forwarded) => this.#receive(publish, forwarded),
+      countDropped: (count: number) => void (this.dropped += count),
     } as ClusterContext;
+    this.fanout = new Fanout({ link, writer, keys, nodeId, incarnation, cluster, logger }, channel);
     this.#inbox = new Inbox({ link, keys, nodeId, cluster, logger }, channel);
   }
 

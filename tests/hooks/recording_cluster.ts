@@ -24,6 +24,11 @@ export class RecordingCluster implements ClusterContext {
   /** How often a session at another node was subscribed. */
   added = 0;
   storedAgain = 0;
+  observesDrops = true;
+  /** How many messages were dropped from full queues. */
+  dropped = 0;
+  /** Those of them that hooks would have been told of. */
+  readonly told: { clientId: string; message: StoredMessage }[] = [];
   #lastId = 0;
 
   /** The payloads of the messages that came for a session, in their order. */
@@ -66,6 +71,14 @@ export class RecordingCluster implements ClusterContext {
   setRetained(): void {}
 
   *retained(): Generator<StoredMessage> {}
+
+  countDropped(count: number): void {
+    this.dropped += count;
+  }
+
+  tellDropped(clientId: string, message: StoredMessage): void {
+    this.told.push({ clientId, message });
+  }
 
   storeSessionsAgain(): void {
     this.storedAgain += 1;
