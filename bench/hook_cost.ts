@@ -3,16 +3,18 @@
  * round, and compares them with HookMQ without a hook. Exits with 1 where one costs more than it may.
  */
 
-import { Command } from "commander";
 import type { LoadResult } from "../cli/bench/load.ts";
 import type { ProtocolLevel } from "../cli/bench/packets.ts";
 import { thousands } from "../cli/bench/summary.ts";
 import { startLocal } from "./brokers.ts";
 import { generateLoad } from "./generator.ts";
 import { type HookVariant, hookVariants } from "./hook_variants.ts";
+import { perCpuSecond } from "./per_cpu_second.ts";
 import { positiveNumber, protocolLevel, wholeNumber } from "./option_values.ts";
-import { canPin } from "./pinning.ts";
+import { sayIfNotPinned } from "./pinning.ts";
+import { commandLine, interruption, runBench } from "./program.ts";
 import { user } from "./setup.ts";
+import { textRow } from "./text_table.ts";
 
 interface Options {
   rounds: number;
@@ -21,26 +23,21 @@ interface Options {
   level: ProtocolLevel;
 }
 
-const options: Options = new Command("deno run -A bench/hook_cost.ts")
-  .description("Measures what hooks cost on the way of a message: 50 pairs at QoS 0.")
+const widths = [28, -11, -11, -11, -18, -20];
+
+const options: Options = commandLine(
+  "deno run -A bench/hook_cost.ts",
+  "Measures what hooks cost on the way of a message: 50 pairs at QoS 0.",
+)
   .option("--rounds <count>", "how often each variant runs", wholeNumber, 5)
   .option("--seconds <seconds>", "time measured in each round", positiveNumber, 2)
   .option("--warm-up <seconds>", "time before that", positiveNumber, 1)
   .option("--level <level>", "protocol level: 4 is MQTT 3.1.1, 5 is MQTT 5.0", protocolLevel, 4)
-  .helpOption("--help", "show this help")
   .parse(Deno.args, { from: "user" })
   .opts();
 
-const interruption = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => interruption.abort());
-
-try {
-  if (!canPin) console.log("Broker and load generator share their cores: there are not two, or there is no taskset.\n");
-  Deno.exit(report(await measureRounds()) ? 0 : 1);
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  Deno.exit(interruption.signal.aborted ? 130 : 2);
-}
+sayIfNotPinned();
+await runBench(async () => report(await measureRounds()));
 
 /** For each variant what came of its rounds. */
 async function measureRounds(): Promise<LoadResult[][]> {
@@ -58,10 +55,10 @@ function orderOf(round: number): number[] {
 }
 
 async function measure({ name }: HookVariant): Promise<LoadResult> {
-  interruption.signal.throwIfAborted();
+  interruption.throwIfAborted();
   const program = Deno.execPath();
   const commandArguments = (port: number) => ["run", "-A", `${import.meta.dirname}/hook_broker.ts`, name, String(port)];
-  await using broker = await startLocal(name, { program, commandArguments }, interruption.signal);
+  await using broker = await startLocal(name, { program, commandArguments }, interruption);
   const result = await generateLoad({
     scenario: "pairs",
     qos: 0,
@@ -74,7 +71,7 @@ async function measure({ name }: HookVariant): Promise<LoadResult> {
     brokerPid: broker.pid,
     username: user.username,
     pw: user.password,
-  }, interruption.signal);
+  }, interruption);
   if (result.lost > 0) throw new Error(`${name}: ${thousands(result.lost)} deliveries never came`);
   return result;
 }
@@ -82,24 +79,24 @@ async function measure({ name }: HookVariant): Promise<LoadResult> {
 /** Prints the table, and returns whether every variant reaches its target. */
 function report(results: LoadResult[][]): boolean {
   const hasCpu = results.flat().every(({ brokerCpuPercent }) => brokerCpuPercent !== undefined);
-  const perCpuSecond = ({ deliveredPerSecond, brokerCpuPercent }: LoadResult) =>
-    deliveredPerSecond / brokerCpuPercent! * 100;
+  const eachCpuSecond = ({ deliveredPerSecond, brokerCpuPercent }: LoadResult) =>
+    perCpuSecond(deliveredPerSecond, brokerCpuPercent)!;
   const perSecond = ({ deliveredPerSecond }: LoadResult) => deliveredPerSecond;
   // Of a machine that does other things too, a broker gets now more and now less.
-  const figure = hasCpu ? perCpuSecond : perSecond;
+  const figure = hasCpu ? eachCpuSecond : perSecond;
 
-  console.log(row(["hooks", "msg/s", hasCpu ? "msg/CPU s" : "", "ratio", "of rounds", "target"]));
+  console.log(textRow(["hooks", "msg/s", hasCpu ? "msg/CPU s" : "", "ratio", "of rounds", "target"], widths));
   return hookVariants.map(({ name, target }, index) => {
     const ratios = results[index].map((result, round) => figure(result) / figure(results[0][round]));
     const ratio = best(results[index], figure) / best(results[0], figure);
-    console.log(row([
+    console.log(textRow([
       name,
       thousands(best(results[index], perSecond)),
-      hasCpu ? thousands(best(results[index], perCpuSecond)) : "",
+      hasCpu ? thousands(best(results[index], eachCpuSecond)) : "",
       percent(ratio),
       `${percent(Math.min(...ratios))} - ${percent(Math.max(...ratios))}`,
       index === 0 ? "" : `>= ${percent(target)}${ratio < target ? "  MISSED" : ""}`,
-    ]));
+    ], widths));
     return ratio >= target;
   }).every((reached) => reached);
 }
@@ -111,9 +108,4 @@ function best(results: LoadResult[], figure: (result: LoadResult) => number): nu
 
 function percent(ratio: number): string {
   return `${(ratio * 100).toFixed(1)} %`;
-}
-
-function row([name, ...figures]: string[]): string {
-  return name.padEnd(28) + figures.map((figure) => figure.padStart(11)).slice(0, 3).join("") +
-    figures.slice(3).map((figure) => figure.padStart(18)).join("").trimEnd();
 }

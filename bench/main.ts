@@ -3,7 +3,7 @@
  * and prints what they delivered. README.md beside this file says what the figures mean.
  */
 
-import { Command, Option } from "commander";
+import { Option } from "commander";
 import type { ProtocolLevel } from "../cli/bench/packets.ts";
 import { thousands } from "../cli/bench/summary.ts";
 import { makeCertificate } from "./certificate.ts";
@@ -12,7 +12,8 @@ import { type Broker, brokerNames, findBroker } from "./known_brokers.ts";
 import { describeMachine } from "./machine.ts";
 import { measureMemory, type MemoryFigure } from "./memory.ts";
 import { payloadSize, positiveNumber, protocolLevel, wholeNumber } from "./option_values.ts";
-import { canPin } from "./pinning.ts";
+import { sayIfNotPinned } from "./pinning.ts";
+import { commandLine, interruption, messageOf, runBench } from "./program.ts";
 import { cells, columns, isComplete, legend, type Rounds, type ScenarioReport, summarize } from "./report.ts";
 import { dimensionsOf, memoryCell, type Results, writeResults } from "./results.ts";
 import { growth, measureScaling, type ScalingFigure } from "./scaling.ts";
@@ -34,7 +35,7 @@ interface Options {
   largest: number;
   idleLimit: number;
   json?: string;
-  results?: true;
+  results?: string;
 }
 
 const suiteNames = [...Object.keys(suites), "memory", "scaling"];
@@ -42,8 +43,10 @@ const suiteNames = [...Object.keys(suites), "memory", "scaling"];
 const mostGrowth = 1.5;
 const widths = [30, -10, -13, -7, -13, -8, -9, -12, -12, -9, -9];
 
-const options: Options = new Command("deno task bench")
-  .description("Compares HookMQ with other brokers: messages per second, CPU, memory and latency.")
+const options: Options = commandLine(
+  "deno task bench",
+  "Compares HookMQ with other brokers: messages per second, CPU, memory and latency.",
+)
   .option(
     "--peer <broker...>",
     `compare with ${brokerNames.join(", ")}, or with name=host:port[,pid]`,
@@ -56,7 +59,7 @@ const options: Options = new Command("deno task bench")
   .option("--payload <bytes>", "payload of each message in all scenarios, from 16 to 65,536 bytes", payloadSize)
   .option("--window <messages>", "messages that a publisher may be ahead (default: each scenario's own)", wholeNumber)
   .option("--rounds <count>", "how often each broker runs each scenario", wholeNumber, 3)
-  .option("--seconds <seconds>", "time measured in each round", positiveNumber, 2)
+  .option("--seconds <seconds>", "time measured in each round", positiveNumber, 1.5)
   .option("--warm-up <seconds>", "time before that", positiveNumber, 1)
   .option(
     "--largest <count>",
@@ -75,14 +78,12 @@ const options: Options = new Command("deno task bench")
       .implies({ rounds: 1, seconds: 1, warmUp: 0.5, largest: 1000 }),
   )
   .option("--json <file>", "write all figures of all rounds into a file as well")
-  .option("--results", "write bench/RESULTS.md and its charts as well")
-  .helpOption("--help", "show this help")
-  .exitOverride(({ exitCode }) => Deno.exit(exitCode === 0 ? 0 : 2))
+  .addOption(
+    new Option("--results [directory]", "write RESULTS.md and its charts as well, into bench/ unless told where")
+      .preset(import.meta.dirname),
+  )
   .parse(Deno.args, { from: "user" })
   .opts();
-
-const interruption = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => interruption.abort());
 
 const brokers = chosenBrokers();
 const chosenScenarios = scenarios.filter(({ suite, name }) => {
@@ -92,21 +93,19 @@ const withMemory = options.suite.includes("memory") && options.only === "";
 const withScaling = options.suite.includes("scaling") && options.only === "";
 if (brokers.length === 0) fail("there is no broker to measure");
 if (chosenScenarios.length === 0 && !withMemory && !withScaling) fail(`no scenario has "${options.only}" in its name`);
-if (!canPin) console.log("Broker and load generator share their cores: there are not two, or there is no taskset.\n");
+sayIfNotPinned();
 
 const certificateDirectory = await Deno.makeTempDir({ prefix: "bench-certificate-" });
-try {
-  const results = await run();
-  if (options.json !== undefined) await Deno.writeTextFile(options.json, JSON.stringify(results, null, 2) + "\n");
-  if (options.results) await writeResults(results, import.meta.dirname!);
-  Deno.exitCode = isGood(results) ? 0 : 1;
-} catch (error) {
-  if (!interruption.signal.aborted) console.error(messageOf(error));
-  Deno.exitCode = interruption.signal.aborted ? 130 : 2;
-} finally {
-  await Deno.remove(certificateDirectory, { recursive: true });
-}
-Deno.exit();
+await runBench(async () => {
+  try {
+    const results = await run();
+    if (options.json !== undefined) await Deno.writeTextFile(options.json, JSON.stringify(results, null, 2) + "\n");
+    if (options.results !== undefined) await writeResults(results, options.results);
+    return isGood(results);
+  } finally {
+    await Deno.remove(certificateDirectory, { recursive: true });
+  }
+});
 
 async function run(): Promise<Results> {
   const versions = Object.fromEntries(
@@ -152,7 +151,7 @@ async function measure(scenario: Scenario, certificate: Certificate | undefined)
       try {
         measured[index].rounds.push(await measureOnce(withOverrides(scenario), broker, certificate));
       } catch (error) {
-        interruption.signal.throwIfAborted();
+        interruption.throwIfAborted();
         measured[index].error = messageOf(error);
       }
     }
@@ -170,9 +169,9 @@ function withOverrides(scenario: Scenario): Scenario {
 }
 
 async function measureOnce({ load, secured = false }: Scenario, broker: Broker, certificate: Certificate | undefined) {
-  interruption.signal.throwIfAborted();
+  interruption.throwIfAborted();
   const transport = load.transport ?? "tcp";
-  await using running = await broker.start({ transport, secured, certificate, morePorts: [] }, interruption.signal);
+  await using running = await broker.start({ transport, secured, certificate, morePorts: [] }, interruption);
   return await generateLoad({
     level: 4,
     payload: 64,
@@ -185,13 +184,13 @@ async function measureOnce({ load, secured = false }: Scenario, broker: Broker, 
     brokerPid: running.pid,
     warmUp: options.warmUp,
     seconds: options.seconds,
-  }, interruption.signal);
+  }, interruption);
 }
 
 async function runMemory(): Promise<MemoryFigure[]> {
   console.log("\nResident memory for each, in bytes");
   const figures: MemoryFigure[] = [];
-  for await (const figure of measureMemory(brokers, interruption.signal)) {
+  for await (const figure of measureMemory(brokers, interruption)) {
     const name = figure.item === figures.at(-1)?.item ? "" : figure.item;
     console.log(textRow([name, figure.broker, memoryCell(figure)], [40, -10, -13]));
     figures.push(figure);
@@ -202,7 +201,7 @@ async function runMemory(): Promise<MemoryFigure[]> {
 async function runScaling(): Promise<ScalingFigure[]> {
   console.log(`\nMicroseconds of CPU for each message of ${brokers[0].name}, with so many of these on it`);
   const figures: ScalingFigure[] = [];
-  for await (const figure of measureScaling(brokers[0], options, interruption.signal)) {
+  for await (const figure of measureScaling(brokers[0], options, interruption)) {
     const name = figure.dimension === figures.at(-1)?.dimension ? "" : figure.dimension;
     console.log(textRow([name, thousands(figure.count), figure.microseconds.toFixed(2)], [30, -10, -13]));
     figures.push(figure);
@@ -233,10 +232,6 @@ function chosenBrokers(): Broker[] {
       fail(`--peer ${name}: ${messageOf(error)}`);
     }
   });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function fail(message: string): never {

@@ -4,3 +4,8 @@ export function median(values: number[]): number {
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
+
+/** The same of what may not be known; undefined where one of the values is. */
+export function medianIfAll(values: (number | undefined)[]): number | undefined {
+  return values.includes(undefined) ? undefined : median(values as number[]);
+}

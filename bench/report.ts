@@ -1,6 +1,7 @@
 import type { LoadResult } from "../cli/bench/load.ts";
 import { busyPercent, thousands } from "../cli/bench/summary.ts";
-import { median } from "./median.ts";
+import { medianIfAll } from "./median.ts";
+import { perCpuSecond } from "./per_cpu_second.ts";
 import type { Scenario } from "./scenarios.ts";
 
 /** What came of one scenario on one broker. */
@@ -39,7 +40,7 @@ export function summarize(scenario: Scenario, brokers: Rounds[]): ScenarioReport
   if (isComplete(first)) {
     for (const other of others.filter((other) => !other.lacking && isComplete(other))) {
       other.ratio = first.median!.deliveredPerSecond / other.median!.deliveredPerSecond;
-      const [cpuOfFirst, cpuOfOther] = [perCpuSecond(first.median!), perCpuSecond(other.median!)];
+      const [cpuOfFirst, cpuOfOther] = [efficiency(first.median!), efficiency(other.median!)];
       if (cpuOfFirst !== undefined && cpuOfOther !== undefined) other.cpuRatio = cpuOfFirst / cpuOfOther;
     }
   }
@@ -67,7 +68,7 @@ export function cells({ scenario, measurements }: ScenarioReport): string[][] {
       ...names,
       messageRate(median, scenario),
       withUnit(median.brokerCpuPercent, 0, " %"),
-      perCpuSecond(median) === undefined ? "-" : thousands(perCpuSecond(median)!),
+      thousandsOf(efficiency(median)),
       withUnit(median.generatorCpuPercent, 0, " %") + (generatorIsLimit(median) ? " !" : ""),
       withUnit(median.brokerResidentMegabytes, 0, " MB"),
       withUnit(median.latency?.p50Milliseconds, 2, " ms"),
@@ -90,8 +91,8 @@ p50, p99  time from before the write to after the read of a message; unless pace
 ratio     messages of the first broker for each one of this broker; per CPU: the same for each second on a core`;
 
 /** Deliveries for each second that the broker spent on a core; undefined where that is not known. */
-export function perCpuSecond({ deliveredPerSecond, brokerCpuPercent }: LoadResult): number | undefined {
-  return brokerCpuPercent ? deliveredPerSecond / brokerCpuPercent * 100 : undefined;
+function efficiency({ deliveredPerSecond, brokerCpuPercent }: LoadResult): number | undefined {
+  return perCpuSecond(deliveredPerSecond, brokerCpuPercent);
 }
 
 function medianResult(rounds: LoadResult[]): LoadResult {
@@ -114,11 +115,6 @@ function medianResult(rounds: LoadResult[]): LoadResult {
   };
 }
 
-/** Undefined where a value is. */
-function medianIfAll(values: (number | undefined)[]): number | undefined {
-  return values.includes(undefined) ? undefined : median(values as number[]);
-}
-
 function messageRate(result: LoadResult, { load }: Scenario): string {
   const { lost, duplicates, deliveredPerSecond, subscribesPerSecond } = result;
   if (lost > 0) return `LOST ${thousands(lost)}`;
@@ -129,8 +125,12 @@ function messageRate(result: LoadResult, { load }: Scenario): string {
 }
 
 /** Whether the load generator had no time left while the broker had. */
-function generatorIsLimit({ generatorCpuPercent = 0, brokerCpuPercent = 100 }: LoadResult): boolean {
+export function generatorIsLimit({ generatorCpuPercent = 0, brokerCpuPercent = 100 }: LoadResult): boolean {
   return generatorCpuPercent >= busyPercent && brokerCpuPercent < busyPercent;
+}
+
+function thousandsOf(value: number | undefined): string {
+  return value === undefined ? "-" : thousands(value);
 }
 
 function withUnit(value: number | undefined, digits: number, unit: string): string {

@@ -1,10 +1,11 @@
 import { thousands } from "../cli/bench/summary.ts";
+import { barChart } from "./charts/bar_chart.ts";
 import { dotPlot } from "./charts/dot_plot.ts";
 import { lineChart } from "./charts/line_chart.ts";
 import type { Machine } from "./machine.ts";
 import type { MemoryFigure } from "./memory.ts";
 import { outputOf } from "./output_of.ts";
-import { cells, columns, type ScenarioReport } from "./report.ts";
+import { cells, columns, generatorIsLimit, type Measurement, type ScenarioReport } from "./report.ts";
 import { growth, type ScalingFigure } from "./scaling.ts";
 import { type SuiteName, suites } from "./scenarios.ts";
 
@@ -38,6 +39,7 @@ export async function writeResults(results: Results, directory: string): Promise
 
 function charts(results: Results): Record<string, string> {
   return {
+    ...(comparedReports(results).length > 0 && { comparison: comparisonChart(results) }),
     ...(chartedReports(results).length > 0 && { throughput: throughputChart(results) }),
     ...(results.scaling.length > 0 && { scaling: scalingChart(results) }),
   };
@@ -47,6 +49,41 @@ function chartedReports({ reports }: Results): ScenarioReport[] {
   return reports.filter(({ scenario, measurements }) => {
     return chartedSuites.includes(scenario.suite) && measurements.some(({ median }) => median !== undefined);
   });
+}
+
+/** Those that show best what brokers differ in: the suite throughput, where at least two brokers were measured. */
+function comparedReports({ reports }: Results): ScenarioReport[] {
+  return reports.filter(({ scenario, measurements }) => {
+    return scenario.suite === "throughput" && measurements.length > 1 &&
+      measurements.slice(0, 2).every(({ median }) => median !== undefined);
+  });
+}
+
+/** All brokers as multiples of the second one. */
+function comparisonChart(results: Results): string {
+  const series = Object.keys(results.versions);
+  return barChart({
+    title: `Messages delivered per second, as multiples of ${series[1]}`,
+    subtitle: "Publishers -> subscribers, 64 bytes, MQTT 3.1.1; ≥ and ≤ where the load generator was the limit",
+    series,
+    reference: 1,
+    rows: comparedReports(results).map(({ scenario, measurements }) => ({
+      name: scenario.name,
+      bars: measurements.map((measurement, index) => index === 1 ? undefined : bar(measurement, measurements[1])),
+    })),
+  });
+}
+
+/** A broker as a multiple of another one. Those whom the load generator has limited could have delivered more. */
+function bar(
+  { median }: Measurement,
+  { median: reference }: Measurement,
+): { value: number; label: string } | undefined {
+  if (median === undefined) return undefined;
+  const value = median.deliveredPerSecond / reference!.deliveredPerSecond;
+  const isLimited = generatorIsLimit(median);
+  if (isLimited === generatorIsLimit(reference!)) return { value, label: `${value.toFixed(1)}x` };
+  return { value, label: `${isLimited ? "≥" : "≤"} ${value.toFixed(1)}x` };
 }
 
 function throughputChart(results: Results): string {
@@ -89,6 +126,9 @@ function markdown(results: Results): string {
     `- Machine: ${machine.processor}, ${machine.cores} cores, ${machine.memoryGigabytes} GB; ${machine.system}; ${pinned}`,
     ...Object.entries(versions).map(([name, version]) => `- ${name}: ${version}`),
     "",
+    ...(comparedReports(results).length > 0
+      ? [`![As multiples of ${Object.keys(versions)[1]}](results/comparison.svg)`, ""]
+      : []),
     ...(chartedReports(results).length > 0 ? ["![Messages per second](results/throughput.svg)", ""] : []),
     ...suiteSections(results),
     ...memorySection(results),
@@ -136,6 +176,8 @@ function scalingSection({ scaling }: Results): string[] {
     "## Cost of a message beside what it has nothing to do with",
     "",
     "![Cost of a message](results/scaling.svg)",
+    "",
+    "There are as many connections as the system lets a process have open files (`ulimit -Hn`).",
     "",
     ...markdownTable(header, rows),
     "",

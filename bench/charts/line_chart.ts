@@ -1,3 +1,4 @@
+import { linearScale } from "./linear_scale.ts";
 import { logarithmicScale, shortNumber } from "./logarithmic_scale.ts";
 import { round, svgDocument, svgLegend, svgLine, svgMark, svgText } from "./svg.ts";
 
@@ -15,33 +16,25 @@ const area = { left: 70, right: width - 30, top: 86, bottom: height - 44 };
 export function lineChart({ title, series }: LineChart): string {
   const points = series.flatMap(({ points }) => points);
   const scale = logarithmicScale(points.map(({ x }) => x), area.left, area.right);
-  const step = niceStep(Math.max(...points.map(({ y }) => y)));
-  const steps = Math.ceil(Math.max(...points.map(({ y }) => y)) * 1.1 / step);
-  const yOf = (value: number) => area.bottom - value / (steps * step) * (area.bottom - area.top);
+  const heights = linearScale(Math.max(...points.map(({ y }) => y)), area.bottom, area.top);
 
   const elements = [
     svgText(20, 30, title, "title"),
     ...svgLegend(series.map(({ name }) => name), 20, 58),
-    ...Array.from({ length: steps + 1 }, (_, index) => index * step).flatMap((value) => [
-      svgLine(area.left, yOf(value), area.right, yOf(value), "grid"),
-      svgText(area.left - 10, yOf(value) + 4, String(round(value * 100) / 100), "quiet end"),
+    ...heights.steps.flatMap((step) => [
+      svgLine(area.left, heights.position(step), area.right, heights.position(step), "grid"),
+      svgText(area.left - 10, heights.position(step) + 4, String(round(step * 100) / 100), "quiet end"),
     ]),
     ...scale.powers.map((power) => {
       return svgText(scale.position(power), area.bottom + 24, shortNumber(power), "quiet middle");
     }),
     ...series.flatMap(({ points }, index) => {
-      const path = points.map(({ x, y }) => `${round(scale.position(x))},${round(yOf(y))}`).join(" ");
+      const path = points.map(({ x, y }) => `${round(scale.position(x))},${round(heights.position(y))}`).join(" ");
       return [
         `<polyline points="${path}" class="line line${index}"/>`,
-        ...points.map(({ x, y }) => svgMark(index, scale.position(x), yOf(y))),
+        ...points.map(({ x, y }) => svgMark(index, scale.position(x), heights.position(y))),
       ];
     }),
   ];
   return svgDocument(width, height, title, elements);
-}
-
-/** A distance of grid lines that is 1, 2 or 5 times a power of ten, for some five of them. */
-function niceStep(largest: number): number {
-  const power = 10 ** Math.floor(Math.log10(largest / 5));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => largest / step <= 6)!;
 }

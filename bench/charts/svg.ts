@@ -7,7 +7,7 @@ const seriesColors = [
 ];
 
 const style = `
-  .ground { fill: #ffffff } text { fill: #24292f; font: 13px system-ui, sans-serif } .quiet { fill: #57606a }
+  .ground { fill: #ffffff } text { fill: #24292f; font: 13px system-ui, sans-serif } .quiet { fill: #57606a } .small { font-size: 11px }
   .title { font-weight: 600; font-size: 15px } .end { text-anchor: end } .middle { text-anchor: middle }
   .grid { stroke: #d8dee4; fill: none } .link { stroke: #afb8c1; stroke-width: 2; fill: none } .line { stroke-width: 2; fill: none }
 ${seriesColors.map(({ light }, index) => colorRules(index, light)).join("\n")}
@@ -38,6 +38,12 @@ export function svgText(x: number, y: number, text: string, classes = ""): strin
 /** A straight line. */
 export function svgLine(x1: number, y1: number, x2: number, y2: number, classes: string): string {
   return `<line x1="${round(x1)}" y1="${round(y1)}" x2="${round(x2)}" y2="${round(y2)}" class="${classes}"/>`;
+}
+
+/** A bar in the colour of its series. */
+export function svgBar(series: number, left: number, top: number, right: number, bottom: number): string {
+  const place = `x="${round(left)}" y="${round(top)}" width="${round(right - left)}" height="${round(bottom - top)}"`;
+  return `<rect ${place} class="series${series % seriesColors.length}"/>`;
 }
 
 /** A mark whose colour and shape tell its series from others. */

@@ -4,7 +4,6 @@
  * a message costs. README.md in the folder above says what the figures mean.
  */
 
-import { Command } from "commander";
 import type { QoS } from "../../cli/bench/packets.ts";
 import { readProcessStats } from "../../cli/bench/process_stats.ts";
 import { thousands } from "../../cli/bench/summary.ts";
@@ -13,7 +12,9 @@ import { encode } from "../../codec/mod.ts";
 import { type RunningBroker, startLocal } from "../brokers.ts";
 import { executable } from "../executable.ts";
 import { payloadSize, positiveNumber, wholeNumber } from "../option_values.ts";
-import { canPin, generatorCore, pinned } from "../pinning.ts";
+import { generatorCore, pinned, sayIfNotPinned } from "../pinning.ts";
+import { commandLine, interruption, runBench } from "../program.ts";
+import { textRow } from "../text_table.ts";
 import type { ForwardReport, ForwardRequest } from "./request.ts";
 
 interface Options {
@@ -25,15 +26,18 @@ interface Options {
   filters: number;
 }
 
-const options: Options = new Command("deno run -A bench/cluster/main.ts")
-  .description("Measures what it costs to forward messages to another broker over Redis.")
+const widths = [32, -11, -10, -11, -22, -11, -7, -7];
+
+const options: Options = commandLine(
+  "deno run -A bench/cluster/main.ts",
+  "Measures what it costs to forward messages to another broker over Redis.",
+)
   .option("--pairs <count>", "pairs of a publisher and a subscriber, each on a topic of its own", wholeNumber, 50)
   .option("--payload <bytes>", "payload of each message, from 16 to 65,536 bytes", payloadSize, 64)
   .option("--window <messages>", "messages that a publisher may be ahead of its subscriber", wholeNumber, 100)
   .option("--warm-up <seconds>", "time before that which is measured", positiveNumber, 1)
   .option("--seconds <seconds>", "time measured", positiveNumber, 3)
   .option("--filters <count>", "topic filters that a broker has to learn when it joins", wholeNumber, 100_000)
-  .helpOption("--help", "show this help")
   .parse(Deno.args, { from: "user" })
   .opts();
 
@@ -44,26 +48,19 @@ const cli = `${import.meta.dirname}/../../cli.ts`;
 const filtersPerClient = 10_000;
 const filtersPerPacket = 1000;
 
-const interruption = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => interruption.abort());
-
-try {
-  if (!canPin) {
-    console.log("Brokers and load generator share their cores: there are not two, or there is no taskset.\n");
-  }
+sayIfNotPinned();
+await runBench(async () => {
   await measureForwarding();
   await measureJoining();
-  Deno.exit(0);
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  Deno.exit(interruption.signal.aborted ? 130 : 2);
-}
+  return true;
+});
 
 async function measureForwarding(): Promise<void> {
-  console.log(columns("", "msg/s", "of local", "msg/frame", "Redis commands/1,000", "CPU: from", "to", "Redis"));
+  const header = ["", "msg/s", "of local", "msg/frame", "Redis commands/1,000", "CPU: from", "to", "Redis"];
+  console.log(textRow(header, widths));
   for (const qos of [0, 1, 2] as const) {
     const local = await measureLocal(qos);
-    console.log(columns(`QoS ${qos}, one broker`, thousands(local), "100 %", "", "", "", "", ""));
+    console.log(textRow([`QoS ${qos}, one broker`, thousands(local), "100 %", "", "", "", "", ""], widths));
     await measureForwarded(`QoS ${qos}, to another broker`, qos, false, local);
     if (qos > 0) await measureForwarded(`QoS ${qos}, to durable sessions there`, qos, true, local);
   }
@@ -89,14 +86,15 @@ async function measureForwarded(name: string, qos: QoS, isDurable: boolean, loca
   const end = await figures();
   const used = (command: string) => (end.commands[command] ?? 0) - (start.commands[command] ?? 0);
   const frames = qos === 0 ? used("publish") : used("xadd");
-  console.log(columns(
+  const row = [
     name,
     thousands(messages / seconds),
     `${(messages / seconds / local * 100).toFixed(0)} %`,
     isDurable ? "" : (messages / frames).toFixed(1),
     (used("total") / messages * 1000).toFixed(1),
     ...end.cpu.map((cpu, index) => `${((cpu - start.cpu[index]) / seconds * 100).toFixed(0)} %`),
-  ));
+  ];
+  console.log(textRow(row, widths));
 }
 
 /** How long a broker takes to start when there is nothing to learn, and when there are many filters. */
@@ -156,7 +154,7 @@ async function subscribeToMany(broker: RunningBroker, client: number): Promise<D
 /** A broker's options on the command line, besides where it listens. */
 function startBroker(name: string, args: string[]): Promise<RunningBroker> {
   const commandArguments = (port: number) => ["run", "-A", cli, "serve", "--port", String(port), ...args];
-  return startLocal(name, { program: Deno.execPath(), commandArguments }, interruption.signal);
+  return startLocal(name, { program: Deno.execPath(), commandArguments }, interruption);
 }
 
 function startNode(name: string, redis: RunningBroker): Promise<RunningBroker> {
@@ -167,7 +165,7 @@ function startRedis(): Promise<RunningBroker> {
   const program = executable("redis-server");
   if (program === undefined) throw new Error("redis-server is not installed here");
   const commandArguments = (port: number) => ["--port", String(port), "--bind", hostname, "--save", ""];
-  return startLocal("Redis", { program, commandArguments }, interruption.signal);
+  return startLocal("Redis", { program, commandArguments }, interruption);
 }
 
 /** How often Redis has carried out each command, and all of them. */
@@ -191,8 +189,13 @@ async function load(
 ): Promise<Extract<ForwardReport, { event: "measured" }>> {
   const script = `${import.meta.dirname}/load.ts`;
   const [program, ...args] = pinned(generatorCore, [Deno.execPath(), "run", "-A", script, JSON.stringify(request)]);
-  const signal = interruption.signal;
-  const child = new Deno.Command(program, { args, stdin: "null", stdout: "piped", stderr: "piped", signal }).spawn();
+  const child = new Deno.Command(program, {
+    args,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: interruption,
+  }).spawn();
   let measured: Extract<ForwardReport, { event: "measured" }> | undefined;
   const problem = new Response(child.stderr).text();
   for await (const line of readLines(child.stdout)) {
@@ -202,9 +205,4 @@ async function load(
   }
   if (!(await child.status).success || measured === undefined) throw new Error((await problem).trim());
   return measured;
-}
-
-function columns(name: string, ...values: string[]): string {
-  const widths = [10, 9, 10, 21, 10, 6, 6];
-  return [name.padEnd(32), ...values.map((value, index) => value.padStart(widths[index]))].join(" ").trimEnd();
 }

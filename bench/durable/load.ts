@@ -10,6 +10,7 @@ import { type PublishTemplate, publishTemplate } from "../../cli/bench/packets.t
 import { readProcessStats } from "../../cli/bench/process_stats.ts";
 import { Publisher } from "../../cli/bench/publisher.ts";
 import { Subscriber } from "../../cli/bench/subscriber.ts";
+import { runLoadProcess } from "../load_process.ts";
 import type { DurableRequest, DurableResult, Throughput } from "./request.ts";
 
 /** How long all that is under way may take to arrive. */
@@ -202,16 +203,4 @@ function delay(seconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-function fail(error: unknown): never {
-  console.error(error instanceof Error ? error.message : error);
-  Deno.exit(1);
-}
-
-// The clients read in the background: when one of their connections fails, that is where it shows.
-addEventListener("unhandledrejection", (event) => fail(event.reason));
-try {
-  console.log(JSON.stringify(await run()));
-} catch (error) {
-  fail(error);
-}
-Deno.exit(0);
+await runLoadProcess(async () => console.log(JSON.stringify(await run())));

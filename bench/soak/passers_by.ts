@@ -3,12 +3,13 @@ import { Connection } from "../../cli/bench/connection.ts";
 import type { SocketAddress } from "../../cli/bench/socket.ts";
 import { emptyTally, type Part } from "./tally.ts";
 
-const atATime = 5;
-const pauseMilliseconds = 250;
+const atATime = 20;
+const pauseMilliseconds = 100;
 
-/** New clients all the time, some 20 a second, that subscribe, unsubscribe and leave, every other one without goodbye. */
+/** New clients all the time, some 200 a second, that subscribe, unsubscribe and leave, every other one without goodbye. */
 export function passersBy(address: SocketAddress): Part {
   const tally = emptyTally("passers-by: clients that came and went");
+  let number = 0;
 
   async function passBy(number: number): Promise<void> {
     const level = number % 2 === 0 ? 4 : 5;
@@ -22,9 +23,9 @@ export function passersBy(address: SocketAddress): Part {
 
   return {
     tally,
-    run: async (signal) => {
-      for (let number = 0; !signal.aborted; number += atATime) {
-        await Promise.all(Array.from({ length: atATime }, (_, index) => passBy(number + index)));
+    run: async (until) => {
+      while (performance.now() < until) {
+        await Promise.all(Array.from({ length: atATime }, () => passBy(number++)));
         await delay(pauseMilliseconds);
       }
     },

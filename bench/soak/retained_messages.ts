@@ -16,15 +16,16 @@ export function retainedMessages(address: SocketAddress): Part {
   const tally = emptyTally(`${topicCount} retained messages, replaced and read`);
   const topics = Array.from({ length: topicCount }, (_, index) => `retained/${String(index).padStart(3, "0")}`);
   const template = publishTemplate({ topic: topics[0], payloadSize: 100, qos: 1, level: 4, retain: true });
+  let turn = 0;
 
-  async function replace(turn: number): Promise<void> {
+  async function replace(): Promise<void> {
     const connection = await Connection.open({ ...address, clientId: `retainp${turn}`, level: 4 });
     const publisher = new Publisher(connection, template, 1, { window: 200, batch, topics });
     await Promise.race([publisher.receive(() => {}), publishBatches(publisher, topicCount / batch)]);
     await connection.disconnect();
   }
 
-  async function read(turn: number): Promise<void> {
+  async function read(): Promise<void> {
     const connection = await Connection.open({ ...address, clientId: `retains${turn}`, level: 4 });
     await connection.subscribe("retained/#", 1);
     const subscriber = new Subscriber(connection, template, 1);
@@ -39,10 +40,10 @@ export function retainedMessages(address: SocketAddress): Part {
 
   return {
     tally,
-    run: async (signal) => {
-      for (let turn = 0; !signal.aborted; turn++) {
-        await replace(turn);
-        await read(turn);
+    run: async (until) => {
+      for (; performance.now() < until; turn++) {
+        await replace();
+        await read();
         await delay(pauseMilliseconds);
       }
     },

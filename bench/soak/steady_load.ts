@@ -9,18 +9,20 @@ const stay = { shortestSeconds: 3, longestSeconds: 15 };
 /** A load of the mix, with other clients every few seconds. */
 export function steadyLoad({ name, request }: SoakLoad, address: SocketAddress, index: number): Part {
   const tally = emptyTally(name);
+  // No two loads change their clients at one time.
+  let staySeconds = stay.shortestSeconds + index;
+  let turn = 0;
   return {
     tally,
-    run: async (signal) => {
-      // No two loads change their clients at one time.
-      let seconds = stay.shortestSeconds + index;
-      for (let turn = 0; !signal.aborted; turn++) {
+    run: async (until) => {
+      for (let left; (left = (until - performance.now()) / 1000) > 0; turn++) {
+        const seconds = Math.min(staySeconds, left);
         const clientIds = `soak${index}t${turn}`;
         const result = await runLoad({ ...request, ...address, clientIds, warmUpSeconds: 0, seconds });
         tally.delivered += Math.round(result.deliveredPerSecond * seconds);
         tally.lost += result.lost;
         tally.duplicates += result.duplicates;
-        seconds = seconds >= stay.longestSeconds ? stay.shortestSeconds : seconds + 2;
+        staySeconds = staySeconds >= stay.longestSeconds ? stay.shortestSeconds : staySeconds + 2;
       }
     },
   };

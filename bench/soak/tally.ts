@@ -6,10 +6,11 @@ export interface Tally {
   duplicates: number;
 }
 
-/** A part of the soak: goes on until the signal aborts, then comes to an end, and counts in its tally. */
+/** A part of the soak, which counts in its tally. */
 export interface Part {
   tally: Tally;
-  run(signal: AbortSignal): Promise<void>;
+  /** Goes on until that time of `performance.now()`; then all of its clients leave. It can be called again. */
+  run(until: number): Promise<void>;
 }
 
 /** A tally of nothing yet. */
