@@ -8,8 +8,6 @@ import { RecordingLogger } from "./recording_logger.ts";
 import { receive, textOf } from "./receive.ts";
 import { versions } from "./versions.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** A broker with a client that has nothing to do with what the others do. */
 interface Scene extends AsyncDisposable {
   readonly broker: TestBroker;

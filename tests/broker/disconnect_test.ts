@@ -6,8 +6,6 @@ import { eventually } from "./eventually.ts";
 import { textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** A hook that remembers how connections ended: `undefined` for a client that said goodbye. */
 function watcher(ends: [clientId: string, reason: string | undefined][]): Hook {
   return { id: "watcher", onDisconnect: ({ clientId }, error) => void ends.push([clientId, error?.message]) };

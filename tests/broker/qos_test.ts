@@ -1,17 +1,10 @@
 import assert from "node:assert/strict";
 import { encode, type Packet, type PublishPacket, type Qos, ReasonCodeError } from "../../mod.ts";
-import { publishPacket, type RawClient } from "../support/raw_client.ts";
+import { publishPacket } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
 import { receive, textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
-
-Deno.test.sanitizer({ ops: true, resources: true });
-
-/** Sends packets in one write. */
-async function sendAll(client: RawClient, packets: Packet[]): Promise<void> {
-  await client.sendBytes(new Uint8Array(packets.flatMap((packet) => [...encode(packet, client.level)])));
-}
 
 // From a client
 
@@ -316,7 +309,7 @@ Deno.test("[5.0 MQTT-2.2.1-4] a packet identifier is used again only when its me
       acknowledgements.push({ type: "puback", packetId, reasonCode: 0 });
       last = packetId;
     }
-    await sendAll(client, acknowledgements);
+    await client.send(...acknowledgements);
     await client.expectNothing();
   }
   assert(last < 1023, `${last} does not come after all identifiers have been used`);
@@ -481,9 +474,8 @@ for (const [level, version] of versions) {
     await broker.use({ id: "slow", storeRetained: () => new Promise((resolve) => setTimeout(resolve, 1)) });
     const client = await broker.connect({ level });
     const packetIds = Array.from({ length: 20 }, (_, index) => index + 1);
-    await sendAll(
-      client,
-      packetIds.map((packetId) => publishPacket({ topic: "t", payload: "x", qos: 2, packetId, retain: true })),
+    await client.send(
+      ...packetIds.map((packetId) => publishPacket({ topic: "t", payload: "x", qos: 2, packetId, retain: true })),
     );
     for (const packetId of packetIds) assert.equal((await client.expect("pubrec")).packetId, packetId);
   });
@@ -499,7 +491,7 @@ for (const [level, version] of versions) {
         const receiver = await broker.connect({ level });
         await receiver.subscribe("t", { qos: 2 });
         const client = await broker.connect({ level });
-        await sendAll(client, numbered(100, qos));
+        await client.send(...numbered(100, qos));
         for (let number = 1; number <= 100; number++) {
           const packet = inflight === 1 ? await receive(receiver) : await receiver.expect("publish");
           assert.equal(textOf(packet), `${number}`);
@@ -532,7 +524,7 @@ for (const qos of [1, 2] as const) {
     const receiver = await broker.connect();
     await receiver.subscribe("t", { qos });
     const client = await broker.connect();
-    await sendAll(client, numbered(20, qos));
+    await client.send(...numbered(20, qos));
     for (let number = 1; number <= 20; number++) {
       assert.equal((await client.expect(answer)).packetId, number);
       assert.equal(textOf(await receiver.expect("publish")), `${number}`);
@@ -551,7 +543,7 @@ for (const qos of [1, 2] as const) {
       },
     });
     const client = await broker.connect();
-    await sendAll(client, numbered(20, qos, true));
+    await client.send(...numbered(20, qos, true));
     for (let number = 1; number <= 20; number++) {
       assert.equal((await client.expect(answer)).packetId, number);
       assert(stored.has(`${number}`), `${number} is acknowledged before it is stored`);
@@ -624,7 +616,7 @@ for (const qos of [1, 2] as const) {
       if (clientId === "away") await client.disconnect();
     }
     const client = await broker.connect();
-    await sendAll(client, numbered(20, qos));
+    await client.send(...numbered(20, qos));
     for (let number = 1; number <= 20; number++) {
       assert.equal((await client.expect(answer)).packetId, number);
       for (const clientId of ["here", "away"]) {
@@ -675,7 +667,7 @@ Deno.test("a QoS 0 message that cannot be stored does no harm", async () => {
     },
   });
   const client = await broker.connect();
-  await sendAll(client, numbered(5, 0, true));
+  await client.send(...numbered(5, 0, true));
   await eventually(() => failures === 5, "the failures");
   await client.expectNothing();
 });

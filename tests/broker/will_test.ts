@@ -8,8 +8,6 @@ import { RecordingLogger } from "./recording_logger.ts";
 import { receive, textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 const will = { topic: "will", payload: "gone" };
 
 /** A CONNECT of a client with a lasting session, and with a will that has to wait so many seconds. */

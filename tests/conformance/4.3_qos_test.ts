@@ -6,7 +6,6 @@ import { packetBytes, properties, text } from "../codec/packet_bytes.ts";
 import { publishPacket, type RawClient } from "../support/raw_client.ts";
 import { conformance } from "./conformance.ts";
 import { passSeconds } from "./pass_seconds.ts";
-import { sendAll } from "./send_all.ts";
 
 // 4.3.1 QoS 0
 
@@ -55,7 +54,7 @@ conformance(
         { length: count },
         (_, index) => publishPacket({ topic, qos: 1, packetId: index + 1, payload: "x" }),
       );
-      await sendAll(publisher, batch);
+      await publisher.send(...batch);
       const acknowledgements: Packet[] = [];
       for (let index = 0; index < count; index++) {
         const { packetId = 0 } = await subscriber.expect("publish");
@@ -63,7 +62,7 @@ conformance(
         used.add(packetId);
         acknowledgements.push({ type: "puback", packetId, reasonCode: 0 });
       }
-      await sendAll(subscriber, acknowledgements);
+      await subscriber.send(...acknowledgements);
       for (let index = 0; index < count; index++) await publisher.expect("puback");
     }
     for (const qos of [1, 2, 1, 2, 1, 2] as Qos[]) {
@@ -382,7 +381,7 @@ conformance(
     await subscriber.subscribe(topic);
     const publisher = await broker.connect();
     const sent = publishPacket({ topic, qos: 2, packetId: 7 });
-    await sendAll(publisher, [sent, { ...sent, dup: true }, { type: "pubrel", packetId: 7, reasonCode: 0 }]);
+    await publisher.send(sent, { ...sent, dup: true }, { type: "pubrel", packetId: 7, reasonCode: 0 });
     await publisher.expectBytes([0x50, 2, 0, 7]);
     await publisher.expectBytes([0x50, 2, 0, 7]);
     await publisher.expectBytes([0x70, 2, 0, 7]);

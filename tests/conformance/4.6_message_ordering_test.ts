@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
-import type { PublishPacket, Qos } from "../../codec/mod.ts";
+import type { Packet, PublishPacket, Qos } from "../../codec/mod.ts";
 import { receivedSoFar, receiveTexts, textOf } from "../broker/receive.ts";
 import { lasting } from "../broker/versions.ts";
 import { publishPacket, type RawClient } from "../support/raw_client.ts";
 import { conformance } from "./conformance.ts";
-import { sendAll } from "./send_all.ts";
 
 /** What is published in most of these tests, in this order. */
 const payloads = Array.from({ length: 200 }, (_, index) => String(index));
@@ -59,7 +58,7 @@ conformance(
     const packets = payloads.map((payload, index) =>
       publishPacket({ topic, qos: index % 3 === 0 ? 2 : 1, packetId: 1000 - index, payload })
     );
-    await sendAll(publisher, packets);
+    await publisher.send(...packets);
     for (const { qos, packetId } of packets) {
       assert.equal((await publisher.expect(qos === 1 ? "puback" : "pubrec")).packetId, packetId);
     }
@@ -74,12 +73,12 @@ conformance(
     const subscriber = await broker.connect();
     await subscriber.subscribe(topic, { qos: 2 });
     const publisher = await broker.connect();
-    await sendAll(publisher, messages(topic, 2));
+    await publisher.send(...messages(topic, 2));
     const packetIds: number[] = [];
     while (packetIds.length < payloads.length) packetIds.push((await subscriber.expect("publish")).packetId!);
     // Every third one first.
     const shuffled = [0, 1, 2].flatMap((rest) => packetIds.filter((_, index) => index % 3 === rest));
-    await sendAll(subscriber, shuffled.map((packetId) => ({ type: "pubrec", packetId, reasonCode: 0 })));
+    await subscriber.send(...shuffled.map((packetId): Packet => ({ type: "pubrec", packetId, reasonCode: 0 })));
     for (const packetId of shuffled) assert.equal((await subscriber.expect("pubrel")).packetId, packetId);
   },
 );
@@ -101,8 +100,8 @@ for (const qos of [0, 1, 2] as const) {
     }
     const [publisher, other] = [await broker.connect(), await broker.connect()];
     await Promise.all([
-      sendAll(publisher, messages(topic, qos)),
-      sendAll(other, messages(broker.unique("other"), qos)),
+      publisher.send(...messages(topic, qos)),
+      other.send(...messages(broker.unique("other"), qos)),
     ]);
     for (const subscriber of subscribers) {
       const received: string[] = [];
@@ -125,7 +124,7 @@ for (const qos of [0, 1, 2] as const) {
       await before.subscribe(topic, { qos: 2 });
       await before.close();
       const publisher = await broker.connect();
-      await sendAll(publisher, messages(topic, qos));
+      await publisher.send(...messages(topic, qos));
       for (let count = 0; count < payloads.length; count++) await publisher.expect(qos === 1 ? "puback" : "pubrec");
       const after = await broker.connect(options);
       assert.deepEqual(await receivedSoFar(after), payloads);
@@ -145,7 +144,7 @@ conformance(
       const subscriber = await broker.connect({ properties: { receiveMaximum: 1 } });
       await subscriber.subscribe(topic, { qos });
       const publisher = await broker.connect();
-      await sendAll(publisher, messages(topic, qos));
+      await publisher.send(...messages(topic, qos));
       assert.deepEqual(await receiveTexts(subscriber, payloads.length), payloads);
     }
   },

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
-import { ReasonCode } from "../../codec/mod.ts";
+import { type Packet, ReasonCode } from "../../codec/mod.ts";
 import { receive, receivedSoFar, textOf } from "../broker/receive.ts";
 import { lasting } from "../broker/versions.ts";
 import { publishPacket, type RawClient } from "../support/raw_client.ts";
 import { conformance, type ConformanceBroker } from "./conformance.ts";
-import { sendAll } from "./send_all.ts";
 
 /** A client with this Receive Maximum, and a topic that it is subscribed to, on which so many messages have been published. */
 async function subscribed(
@@ -204,14 +203,14 @@ conformance(
     const publisher = await broker.connect();
     const receiveMaximum = publisher.connack.properties?.receiveMaximum ?? 0xffff;
     const packetIds = Array.from({ length: receiveMaximum }, (_, index) => index + 1);
-    await sendAll(publisher, packetIds.map((packetId) => publishPacket({ topic, qos: 2, packetId })));
+    await publisher.send(...packetIds.map((packetId) => publishPacket({ topic, qos: 2, packetId })));
     for (const packetId of packetIds) assert.equal((await publisher.expect("pubrec")).packetId, packetId);
     await publisher.expectNothing();
     assert.deepEqual((await publisher.subscribe(topic)).reasonCodes, [0]);
     await publisher.publish({ topic, qos: 0, payload: "heard" });
     assert.equal(textOf(await publisher.expect("publish")), "heard");
     assert.deepEqual((await publisher.unsubscribe(topic)).reasonCodes, [0]);
-    await sendAll(publisher, packetIds.map((packetId) => ({ type: "pubrel", packetId, reasonCode: 0 })));
+    await publisher.send(...packetIds.map((packetId): Packet => ({ type: "pubrel", packetId, reasonCode: 0 })));
     for (const packetId of packetIds) assert.equal((await publisher.expect("pubcomp")).packetId, packetId);
     await publisher.publish({ topic, qos: 2 });
   },

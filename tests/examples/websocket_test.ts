@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import mqtt from "mqtt";
 import { withDeadline } from "../interop/programs.ts";
-import { BrowserTab } from "./browser_tab.ts";
+import { BrowserTab } from "../support/browser_tab.ts";
 import { startExample } from "./start_example.ts";
 
 Deno.test("examples/websocket.ts: a page in a browser and another client chat with each other", async () => {

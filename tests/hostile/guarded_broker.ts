@@ -50,6 +50,8 @@ export interface GuardedBrokerOptions {
   broker?: BrokerOptions;
   auth?: Partial<AuthOptions>;
   acl?: AclOptions;
+  /** How long it may take to answer, in milliseconds. Default: what every `RawClient` allows. */
+  patience?: number;
 }
 
 /** What attackers might leave behind. */
@@ -67,6 +69,7 @@ export class GuardedBroker extends Broker {
   readonly acl: AclHook;
   readonly rateLimit: RateLimitHook = rateLimitHook({ publishRate: 100, burstSize: 500, scope: "username" });
   readonly #logger: RecordingLogger;
+  readonly #patience: number | undefined;
   readonly #opened: RawClient[] = [];
   #witness!: RawClient;
   #before!: Remains;
@@ -74,6 +77,7 @@ export class GuardedBroker extends Broker {
   constructor(options: GuardedBrokerOptions, logger: RecordingLogger) {
     super({ logger, maximumSessionExpiry: 3600, ...options.broker });
     this.#logger = logger;
+    this.#patience = options.patience;
     this.auth = authHook({ credentials: passwordHashes, concurrency: 2, ...options.auth });
     this.acl = aclHook({ rules, denyByDefault: true, ...options.acl });
   }
@@ -90,7 +94,7 @@ export class GuardedBroker extends Broker {
   open(remoteAddress = "192.0.2.66"): RawClient {
     const [here, there] = duplexPair();
     void this.serve(there, { remoteAddress });
-    const client = new RawClient(here);
+    const client = new RawClient(here, this.#patience);
     this.#opened.push(client);
     return client;
   }

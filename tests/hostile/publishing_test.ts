@@ -7,8 +7,6 @@ import { lasting, versions } from "../broker/versions.ts";
 import { publishPacket } from "../support/raw_client.ts";
 import { rules, startGuardedBroker } from "./guarded_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 const forbiddenTopics = [
   ...[
     "home/ann/door",

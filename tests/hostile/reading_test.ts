@@ -5,8 +5,6 @@ import { lasting, versions } from "../broker/versions.ts";
 import type { RawClient } from "../support/raw_client.ts";
 import { granted, type GuardedBroker, passwords, rules, startGuardedBroker } from "./guarded_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** What Bob may not read. */
 const forbiddenTopics = [
   ...["home/ann", "home/ann/door", "home/ann/safe/code", "home", "home//door", "home/Bob/door", "home/bobby/door"],

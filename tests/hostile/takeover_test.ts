@@ -5,8 +5,6 @@ import { lasting, versions } from "../broker/versions.ts";
 import { connectPacket, publishPacket } from "../support/raw_client.ts";
 import { granted, type GuardedBroker, passwords, startGuardedBroker } from "./guarded_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 const clientId = "ann's phone";
 
 /** One message at a time: everything else waits. */

@@ -7,8 +7,6 @@ import { lasting, versions } from "../broker/versions.ts";
 import { type ConnectOptions, connectPacket, type RawClient } from "../support/raw_client.ts";
 import { passwords, rules, startGuardedBroker } from "./guarded_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 const bob: ConnectOptions = { clientId: "bob", username: "bob", password: passwords.bob };
 
 for (const [level, version] of versions) {

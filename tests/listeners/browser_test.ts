@@ -2,10 +2,8 @@ import assert from "node:assert/strict";
 import mqttJs from "mqtt/dist/mqtt.min" with { type: "text" };
 import { receive } from "../broker/receive.ts";
 import { startBroker } from "../support/start_broker.ts";
-import { Page } from "./browser.ts";
 import { createAuthority, issueCertificate } from "./certificates.ts";
-
-Deno.test.sanitizer({ ops: true, resources: true });
+import { Page } from "./page.ts";
 
 const server = await issueCertificate(await createAuthority(), "server");
 

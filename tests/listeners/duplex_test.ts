@@ -5,8 +5,6 @@ import { receive } from "../broker/receive.ts";
 import { duplexPair } from "../support/duplex_pair.ts";
 import { connectPacket, type Duplex, publishPacket, RawClient } from "../support/raw_client.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** A broker that serves clients in memory, and watches for wills on the topic `will`. */
 class MemoryBroker extends Broker {
   #willCame = Promise.withResolvers<void>();

@@ -9,8 +9,6 @@ import { TestProxy } from "./proxy.ts";
 import { readToEnd } from "./read_to_end.ts";
 import { openWebSocket } from "./web_socket_client.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 const hostname = "127.0.0.1";
 
 /** A header of version 1. */

@@ -4,8 +4,6 @@ import { receive } from "../broker/receive.ts";
 import { type ConnectOptions, connectPacket, publishPacket, RawClient } from "../support/raw_client.ts";
 import { type TestTransport, transports } from "./transports.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** Longer than one and a half times the shortest keep alive. */
 const DEADLINE = 5000;
 

@@ -6,8 +6,6 @@ import { event } from "../interop/mqttjs_client.ts";
 import { connectPacket, RawClient } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 
-Deno.test.sanitizer({ ops: true, resources: true });
-
 /** A directory for sockets, which is removed at the end of an `await using` block. */
 class Directory implements AsyncDisposable {
   readonly path = Deno.makeTempDirSync();

@@ -5,12 +5,17 @@ const options = [
   "--headless",
   "--no-sandbox",
   "--disable-gpu",
+  "--disable-quic",
   "--disable-dev-shm-usage",
   "--no-first-run",
   "--disable-background-networking",
   "--disable-component-update",
+  "--disable-sync",
+  "--disable-extensions",
   "--no-proxy-server",
-  "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+  "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+  // Certificates are made for each run, by an authority that no browser knows.
+  "--ignore-certificate-errors",
   "--remote-debugging-port=0",
 ];
 
@@ -19,7 +24,7 @@ interface Answer {
   id?: number;
   method?: string;
   error?: { message: string };
-  result?: { exceptionDetails?: { text: string } };
+  result?: { exceptionDetails?: { text: string }; result?: { value?: unknown } };
 }
 
 /** A tab of Chromium, which is operated from outside; both end at the end of an `await using` block. */
@@ -43,9 +48,7 @@ export class BrowserTab implements AsyncDisposable {
   /** Opens a page, and resolves when it is loaded. */
   static async open(url: string): Promise<BrowserTab> {
     const profile = await Deno.makeTempDir();
-    const args = [...options, `--user-data-dir=${profile}`, "about:blank"];
-    const browser = await startReady(/DevTools listening on/, "chromium", args, { env: { TMPDIR: profile } });
-    const [, host] = await browser.printed(/DevTools listening on ws:\/\/([^/]+)/);
+    const [browser, host] = await startBrowser(profile);
     const targets: { type: string; webSocketDebuggerUrl: string }[] = await (await fetch(`http://${host}/json/list`))
       .json();
     const tools = new WebSocket(targets.find(({ type }) => type === "page")!.webSocketDebuggerUrl);
@@ -61,18 +64,23 @@ export class BrowserTab implements AsyncDisposable {
     return tab;
   }
 
-  /** Carries out a script in the page, and resolves when what it comes to does. */
-  async evaluate(expression: string): Promise<void> {
-    await this.#call("Runtime.evaluate", { expression, awaitPromise: true });
+  /** Carries out a script in the page, and resolves with what it comes to when that is there. */
+  evaluate(expression: string): Promise<unknown> {
+    return this.#call("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true });
   }
 
-  /** Resolves as soon as the page's text matches. */
-  shows(pattern: RegExp): Promise<void> {
-    return this.evaluate(`new Promise((resolve) => {
-      const look = () => ${pattern}.test(document.body.innerText) && resolve();
+  /** Resolves with the match as soon as the page's text matches. */
+  async shows(pattern: RegExp): Promise<RegExpMatchArray> {
+    const text = await this.evaluate(`new Promise((resolve) => {
+      const look = () => ${pattern}.test(document.body.innerText) && resolve(document.body.innerText);
       new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
       look();
-    })`);
+    })`).catch(async (error) => {
+      throw new Error(`awaited ${pattern}; the page shows: ${await this.evaluate("document.body.innerText")}`, {
+        cause: error,
+      });
+    });
+    return `${text}`.match(pattern)!;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -86,13 +94,14 @@ export class BrowserTab implements AsyncDisposable {
     await Deno.remove(this.#profile, { recursive: true });
   }
 
-  async #call(method: string, params: Record<string, unknown> = {}): Promise<void> {
+  async #call(method: string, params: Record<string, unknown> = {}): Promise<unknown> {
     const id = ++this.#calls;
     const answer = this.#next(id, `${method} ${JSON.stringify(params)}`);
     this.#tools.send(JSON.stringify({ id, method, params }));
     const { error, result } = await answer;
     const problem = error?.message ?? result?.exceptionDetails?.text;
     if (problem !== undefined) throw new Error(`${method} ${JSON.stringify(params)}: ${problem}`);
+    return result?.result?.value;
   }
 
   /** The next event of this name, or the answer to the call of this number. */
@@ -100,5 +109,19 @@ export class BrowserTab implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<Answer>();
     this.#awaited.set(key, resolve);
     return withDeadline(promise, () => `the browser's answer to ${what}`);
+  }
+}
+
+/** Starts the browser with this profile; returns it with the host and port at which it is operated. */
+async function startBrowser(profile: string): Promise<[browser: Program, host: string]> {
+  const args = [...options, `--user-data-dir=${profile}`, "about:blank"];
+  const isReady = /DevTools listening on ws:\/\/([^/]+)/;
+  try {
+    const browser = await startReady(isReady, "chromium", args, { env: { TMPDIR: profile } });
+    return [browser, (await browser.printed(isReady))[1]];
+  } catch (error) {
+    await Deno.remove(profile, { recursive: true });
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error("there is no chromium on this machine: run deno run -A tests/setup.ts", { cause: error });
   }
 }
