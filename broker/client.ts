@@ -215,25 +215,32 @@ export class Client implements ConnectionEvents, Acknowledger {
       this.context.dropped(this.info.clientId, message, "packet-too-large");
       return false;
     }
+    const flags = (PacketType.Publish << 4) | (dup ? 0x08 : 0) | (qos << 1) | (retain ? 0x01 : 0);
     const { outbound } = this.connection;
     const isLarge = frame.bytes.length - frame.payloadStart >= SHARED_PAYLOAD;
-    if (isLarge) message.own(this.context.slab);
+    const isLargeAsReceived = isLarge && frame === message;
+    const loan = isLargeAsReceived ? message.hold(this.context.slab) : undefined;
     const { bytes, packetIdOffset, topicAliasOffset } = frame;
-    const copied = isLarge ? bytes.subarray(0, frame.payloadStart) : bytes;
-    const offset = outbound.reserve(copied.length);
-    const { buffer } = outbound;
-    buffer.set(copied, offset);
-    buffer[offset] = (PacketType.Publish << 4) | (dup ? 0x08 : 0) | (qos << 1) | (retain ? 0x01 : 0);
-    if (qos > 0) {
-      buffer[offset + packetIdOffset] = packetId >>> 8;
-      buffer[offset + packetIdOffset + 1] = packetId;
+    if (isLargeAsReceived && qos === 0 && bytes[0] === flags) {
+      // Nothing in it is for this client alone.
+      outbound.writeShared(bytes, loan);
+    } else {
+      const copied = isLarge ? bytes.subarray(0, frame.payloadStart) : bytes;
+      const offset = outbound.reserve(copied.length);
+      const { buffer } = outbound;
+      buffer.set(copied, offset);
+      buffer[offset] = flags;
+      if (qos > 0) {
+        buffer[offset + packetIdOffset] = packetId >>> 8;
+        buffer[offset + packetIdOffset + 1] = packetId;
+      }
+      if (alias > 0) {
+        buffer[offset + topicAliasOffset] = alias >>> 8;
+        buffer[offset + topicAliasOffset + 1] = alias;
+        this.#sentAliases!.set(message.topic.name, alias);
+      }
+      if (isLarge) outbound.writeShared(bytes.subarray(frame.payloadStart), loan);
     }
-    if (alias > 0) {
-      buffer[offset + topicAliasOffset] = alias >>> 8;
-      buffer[offset + topicAliasOffset + 1] = alias;
-      this.#sentAliases!.set(message.topic.name, alias);
-    }
-    if (isLarge) outbound.writeShared(bytes.subarray(frame.payloadStart));
     this.connection.requestFlush();
     const { counters } = this.context;
     counters.messagesSent += 1;
@@ -321,14 +328,19 @@ export class Client implements ConnectionEvents, Acknowledger {
 
   onClosed(error?: Error): void {
     this.context.connections.release(this);
-    this.#finish(error ?? new ReasonCodeError(ReasonCode.UnspecifiedError, "the client closed the connection"));
+    if (this.state !== "closed") {
+      this.#finish(error ?? new ReasonCodeError(ReasonCode.UnspecifiedError, "the client closed the connection"));
+    }
     this.#onceClosed?.();
   }
 
   /** The client has taken too long to connect. */
   #giveUpWaiting(): void {
     const { connectTimeout } = this.context.limits;
-    const error = new ReasonCodeError(ReasonCode.UnspecifiedError, `not connected within ${connectTimeout} seconds`);
+    // Unless it owes us a step of its authentication, it is we who have not answered: it may try elsewhere.
+    const isOurs = this.state === "authenticating" && this.authentication === undefined;
+    const reasonCode = isOurs ? ReasonCode.ServerUnavailable : ReasonCode.UnspecifiedError;
+    const error = new ReasonCodeError(reasonCode, `not connected within ${connectTimeout} seconds`);
     if (this.state === "authenticating") this.refuse(error);
     else this.#finish(error);
   }
@@ -341,7 +353,8 @@ export class Client implements ConnectionEvents, Acknowledger {
     const { timers, logger, hooks, sessions } = this.context;
     this.stopWaiting();
     timers.cancel(this.keepAliveTimer);
-    void this.connection.end();
+    if (error === undefined) this.connection.leave();
+    else void this.connection.end();
     logger.debug("{clientId} from {remoteAddress} is gone: {reason}", {
       clientId: this.info?.clientId,
       remoteAddress: this.peer.remoteAddress,

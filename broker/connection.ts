@@ -1,6 +1,7 @@
 import { Framer } from "../codec/framer.ts";
 import type { BufferPool } from "./buffer_pool.ts";
 import type { EventLoop } from "./event_loop.ts";
+import type { Lender, Loan } from "./loan.ts";
 import type { Limits } from "./limits.ts";
 import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 import { Outbound, type OutboundEvents } from "./outbound.ts";
@@ -36,7 +37,7 @@ export interface ConnectionContext {
 }
 
 /** Bytes in, bytes out: reads, cuts into packets, collects what is to be written. It knows no topics. */
-export class Connection {
+export class Connection implements Lender {
   readonly outbound: Outbound;
   readonly framer: Framer;
   /** When the last complete packet arrived, on the wheel's clock. */
@@ -69,7 +70,7 @@ export class Connection {
   async run(): Promise<void> {
     let failure: Error | undefined;
     try {
-      for (;;) {
+      while (this.#state !== "closed") {
         const turn = this.#context.eventLoop.overdue();
         if (turn !== undefined) await turn;
         const length = await this.#transport.read();
@@ -88,6 +89,11 @@ export class Connection {
       failure = error as Error;
     }
     this.close(failure);
+  }
+
+  /** Has what was read last stay as it is until the loan is released. */
+  lend(): Loan | undefined {
+    return this.#transport.lend?.();
   }
 
   /** Adds bytes to what goes out before the event loop turns. */
@@ -112,6 +118,12 @@ export class Connection {
     await this.outbound.flushed();
     // A peer that has gone meanwhile is what is wanted.
     await this.#transport.closeWrite().catch(() => this.close());
+  }
+
+  /** Closes after the peer's goodbye: at once if it need not be told, as it waits for nothing any more. */
+  leave(): void {
+    if (this.outbound.pending === 0 && this.#transport.closesOrderly) this.close();
+    else void this.end();
   }
 
   /** Closes at once. What is not written is lost. */

@@ -7,6 +7,7 @@ import {
   type PublishProperties,
 } from "../codec/publish.ts";
 import type { StoredMessage } from "./hooks.ts";
+import type { Lender, Loan } from "./loan.ts";
 import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 import type { Slab } from "./slab.ts";
 import type { Topic } from "./topics/topic_cache.ts";
@@ -65,6 +66,8 @@ export class Message implements PublishFrame {
   /** Whether `bytes` can be sent on: not if they name the topic by the publisher's alias. */
   readonly #forwardable: boolean;
   #owned: boolean;
+  /** Who has `bytes` while they are not owned. */
+  #lender: Lender | undefined = undefined;
   #variants: Map<string, PublishFrame> | undefined = undefined;
 
   private constructor(
@@ -94,7 +97,7 @@ export class Message implements PublishFrame {
 
   /**
    * A message on the bytes in which a client sent it: `bytes` is its PUBLISH, and `header` has been read from `frameStart`
-   * on. `owned` says that they stay as they are.
+   * on. `owned` says that they stay as they are; if not, the lender, if there is one, can have them do so for a while.
    */
   static received(
     topic: Topic,
@@ -105,9 +108,10 @@ export class Message implements PublishFrame {
     publisherId: string | undefined,
     owned: boolean,
     receivedAt?: number,
+    lender?: Lender,
   ): Message {
     const aliased = header.properties?.topicAlias !== undefined;
-    return new Message(
+    const message = new Message(
       topic,
       {
         qos: header.qos,
@@ -125,6 +129,8 @@ export class Message implements PublishFrame {
       owned,
       receivedAt === undefined ? undefined : { receivedAt },
     );
+    if (!owned) message.#lender = lender;
+    return message;
   }
 
   /**
@@ -247,6 +253,14 @@ export class Message implements PublishFrame {
     if (this.#owned) return;
     this.bytes = slab.copy(this.bytes);
     this.#owned = true;
+    this.#lender = undefined;
+  }
+
+  /** Has the bytes stay as they are until the loan is released, or for good if there is none. */
+  hold(slab: Slab): Loan | undefined {
+    const loan = this.#owned ? undefined : this.#lender?.lend();
+    if (loan === undefined) this.own(slab);
+    return loan;
   }
 
   /** Whether it has a message expiry interval. */

@@ -1,4 +1,5 @@
 import type { BufferPool } from "./buffer_pool.ts";
+import type { Loan } from "./loan.ts";
 import type { Transport } from "./transport.ts";
 
 /** The first buffer of a connection that has something to say, in bytes. */
@@ -10,6 +11,8 @@ interface Segment {
   readonly bytes: Uint8Array;
   /** The buffer to give back when they are written. */
   readonly pooled: Uint8Array<ArrayBuffer> | undefined;
+  /** To be released when they are written. */
+  readonly loan: Loan | undefined;
 }
 
 const noBytes = new Uint8Array(0);
@@ -60,10 +63,13 @@ export class Outbound {
     this.buffer.set(bytes, offset);
   }
 
-  /** Adds these bytes themselves: they must never change. For what is too large to be worth a copy. */
-  writeShared(bytes: Uint8Array): void {
+  /**
+   * Adds these bytes themselves: they must not change before the loan is released, or never if there is none. For what is
+   * too large to be worth a copy.
+   */
+  writeShared(bytes: Uint8Array, loan: Loan | undefined): void {
     this.#seal();
-    this.#add({ bytes, pooled: undefined });
+    this.#add({ bytes, pooled: undefined, loan });
     this.pending += bytes.length;
   }
 
@@ -83,8 +89,10 @@ export class Outbound {
     const grown = 2 * this.buffer.length;
     if (this.#length + size <= LARGEST_BUFFER) {
       const larger = this.#pool.take(Math.max(this.#length + size, grown, FIRST_BUFFER));
-      larger.set(this.buffer.subarray(0, this.#length));
-      if (this.buffer.length > 0) this.#pool.give(this.buffer);
+      if (this.buffer.length > 0) {
+        larger.set(this.buffer.subarray(0, this.#length));
+        this.#pool.give(this.buffer);
+      }
       this.buffer = larger;
     } else {
       this.#seal();
@@ -97,7 +105,7 @@ export class Outbound {
 
   #seal(): void {
     if (this.#length > 0) {
-      this.#add({ bytes: this.buffer.subarray(0, this.#length), pooled: this.buffer });
+      this.#add({ bytes: this.buffer.subarray(0, this.#length), pooled: this.buffer, loan: undefined });
       this.buffer = noBytes;
       this.#length = 0;
     }
@@ -114,9 +122,11 @@ export class Outbound {
         this.#seal();
         const segments = this.#segments;
         this.#segments = noSegments;
-        for (const { bytes, pooled } of segments) {
-          await this.#transport.write(bytes);
+        for (const { bytes, pooled, loan } of segments) {
+          let written = await this.#transport.write(bytes);
+          while (written < bytes.length) written += await this.#transport.write(bytes.subarray(written));
           if (pooled !== undefined) this.#pool.give(pooled);
+          loan?.release();
           this.pending -= bytes.length;
           this.#events.onWritten(bytes.length);
         }

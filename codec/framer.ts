@@ -66,7 +66,7 @@ export class Framer {
     const start = this.#position;
     const bodyStart = this.#readFixedHeader(chunk, start, chunk.length);
     if (bodyStart === 0 || this.end > chunk.length) {
-      this.#keep(chunk.subarray(start), bodyStart === 0 ? undefined : this.end - start);
+      if (start < chunk.length) this.#keep(chunk.subarray(start), bodyStart === 0 ? undefined : this.end - start);
       this.#chunk = this.bytes = noBytes;
       this.#position = 0;
       return false;

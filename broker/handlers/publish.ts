@@ -31,7 +31,18 @@ export function handlePublish(client: Client, framer: Framer): MaybePromise<void
   }
   if (qos > 0) takeQuota(client);
   const bytes = framer.packet();
-  const message = Message.received(topic, header, bytes, framer.start, level === 5, client.info.clientId, framer.isOwn);
+  const { info: { clientId }, connection } = client;
+  const message = Message.received(
+    topic,
+    header,
+    bytes,
+    framer.start,
+    level === 5,
+    clientId,
+    framer.isOwn,
+    undefined,
+    connection,
+  );
   return recover(
     () => then(authorise(client, message), (authorised) => accept(client, authorised, qos, packetId)),
     (error) => refuse(client, qos, packetId, error),
@@ -167,7 +178,7 @@ function accept(client: Client, message: Message, qos: Qos, packetId: number): M
     return isPromise(routed) ? routed.then(() => {}) : undefined;
   }
   message.waitFor(stored);
-  const outcome = then(routed, (matched) => then(message.finishPublishing(), () => reasonFor(matched)));
+  const outcome = then(routed, (matched) => outcomeOf(message, matched));
   if (qos === 2) remember(client, packetId, outcome);
   const added = client.acknowledgements.add(qos === 1 ? "puback" : "pubrec", packetId, outcome);
   return then(routed, () => added);
@@ -178,6 +189,11 @@ function logNotStored({ context, info: { clientId } }: Client, error: unknown): 
     "a message from {clientId} was not stored: {error}",
     { clientId, error },
   );
+}
+
+/** By itself, so that what is called when all is stored does not keep the message in memory until then. */
+function outcomeOf(message: Message, matched: boolean): MaybePromise<ReasonCode> {
+  return then(message.finishPublishing(), () => reasonFor(matched));
 }
 
 function reasonFor(matched: boolean): ReasonCode {

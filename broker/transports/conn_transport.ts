@@ -1,11 +1,12 @@
 import type { BufferPool } from "../buffer_pool.ts";
+import { Loan } from "../loan.ts";
 import type { Transport } from "../transport.ts";
 
 /** The read buffer of a quiet connection, and of one that is sent a lot, in bytes. */
 const SMALLEST_READ = 512;
-const LARGEST_READ = 64 * 1024;
-/** From one size of the read buffer to the next. */
-const STEP = 4;
+const LARGEST_READ = 128 * 1024;
+/** From one size of the read buffer to the next: from the smallest one to the pool's smallest, and back. */
+const STEP = 8;
 /** After so many reads that would have fitted into the next smaller buffer, the connection gets that one. */
 const QUIET_READS = 8;
 
@@ -16,6 +17,8 @@ export class ConnTransport implements Transport {
   #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(SMALLEST_READ);
   #quietReads = 0;
   #filled = false;
+  /** Set while somebody may still need what was read into the buffer. */
+  #loan: Loan | undefined;
   /** What was read from the connection before it got here. */
   #early: Uint8Array | undefined;
 
@@ -28,6 +31,7 @@ export class ConnTransport implements Transport {
   /** Not an async function of its own: that would cost every idle connection another promise and what hangs on it. */
   read(): Promise<number | null> {
     if (this.#early !== undefined) return this.#readEarly(this.#early);
+    if (this.#loan !== undefined) this.#leaveBuffer(this.#loan);
     this.#fitBuffer();
     return this.#conn.read(this.#buffer);
   }
@@ -38,13 +42,22 @@ export class ConnTransport implements Transport {
     return this.#buffer.subarray(0, length);
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
-    let written = await this.#conn.write(bytes);
-    while (written < bytes.length) written += await this.#conn.write(bytes.subarray(written));
+  lend(): Loan {
+    this.#loan ??= new Loan(this.#buffer, this.#pool);
+    return this.#loan.share();
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    return this.#conn.write(bytes);
   }
 
   closeWrite(): Promise<void> {
     return this.#conn.closeWrite();
+  }
+
+  /** TLS has a word of its own for the end, which only `closeWrite` says. */
+  get closesOrderly(): boolean {
+    return !("handshake" in this.#conn);
   }
 
   close(): void {
@@ -65,8 +78,15 @@ export class ConnTransport implements Transport {
   /** A read that filled the buffer is followed by a larger one; a connection that has gone quiet gives the memory back. */
   #fitBuffer(): void {
     const { length } = this.#buffer;
-    if (this.#filled && length < LARGEST_READ) this.#replaceBuffer(length * STEP);
+    if (this.#filled && length < LARGEST_READ) this.#replaceBuffer(Math.min(length * STEP, LARGEST_READ));
     else if (this.#quietReads >= QUIET_READS && length > SMALLEST_READ) this.#replaceBuffer(length / STEP);
+  }
+
+  /** Reads on in another buffer: this one goes back to the pool when nobody needs it any more. */
+  #leaveBuffer(loan: Loan): void {
+    loan.release();
+    this.#loan = undefined;
+    this.#buffer = this.#pool.take(this.#buffer.length);
   }
 
   #replaceBuffer(size: number): void {

@@ -5,6 +5,7 @@ const noBytes = new Uint8Array(0);
 
 /** Reads and writes a Node stream, such as a TLS socket: nothing more is read than the broker has asked for. */
 export class SocketTransport implements Transport {
+  readonly closesOrderly = false;
   readonly #socket: NodeDuplex;
   /** What has come and is not read yet: there is only one, since the socket is paused until the next is asked for. */
   #chunk: Uint8Array | undefined;
@@ -53,9 +54,9 @@ export class SocketTransport implements Transport {
     return chunk;
   }
 
-  write(bytes: Uint8Array): Promise<void> {
+  write(bytes: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#socket.write(bytes, (error) => error ? reject(error) : resolve());
+      this.#socket.write(bytes, (error) => error ? reject(error) : resolve(bytes.length));
     });
   }
 

@@ -6,6 +6,7 @@ const READ_BUFFER = 64 * 1024;
 
 /** Reads any pair of web streams: through a BYOB reader where the stream is a byte stream. */
 export class StreamTransport implements Transport {
+  readonly closesOrderly = false;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   readonly #byobReader: ReadableStreamBYOBReader | undefined;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -43,10 +44,10 @@ export class StreamTransport implements Transport {
   }
 
   /** Streams keep what they are given, so they are given a copy. */
-  write(bytes: Uint8Array): Promise<void> {
+  write(bytes: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#abandonWrite = reject;
-      this.#writer.write(bytes.slice()).then(resolve, reject);
+      this.#writer.write(bytes.slice()).then(() => resolve(bytes.length), reject);
     });
   }
 

@@ -17,6 +17,7 @@ const UNSUPPORTED_DATA = 1003;
  * connection [MQTT-6.0.0-1].
  */
 export class WebSocketTransport implements Transport {
+  readonly closesOrderly = false;
   readonly #socket: WebSocket;
   readonly #chunks = new Fifo<Uint8Array>();
   /** Bytes in `#chunks`. */
@@ -66,9 +67,9 @@ export class WebSocketTransport implements Transport {
     return chunk;
   }
 
-  write(bytes: Uint8Array): Promise<void> {
+  write(bytes: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#socket.send(bytes, (error) => error ? reject(error) : resolve());
+      this.#socket.send(bytes, (error) => error ? reject(error) : resolve(bytes.length));
     });
   }
 

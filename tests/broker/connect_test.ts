@@ -1,13 +1,11 @@
 import assert from "node:assert/strict";
-import { type BrokerOptions, type ConnackPacket, encode, type Hook, ReasonCodeError } from "../../mod.ts";
+import { type BrokerOptions, type ConnackPacket, encode, type Hook, type Packet, ReasonCodeError } from "../../mod.ts";
 import { type ConnectOptions, connectPacket, publishPacket, type RawClient } from "../support/raw_client.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
 import { RecordingLogger } from "./recording_logger.ts";
 import { textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
-
-Deno.test.sanitizer({ ops: true, resources: true });
 
 /** A hook that refuses every CONNECT in this way. */
 function refuses(error: Error): Hook {
@@ -417,28 +415,23 @@ for (const [level, version] of versions) {
 
   Deno.test(`MQTT ${version}: packets that follow the CONNECT in one write are handled after it, in order`, async () => {
     await using broker = await startBroker();
+    const connectAndMore: Packet[] = [
+      connectPacket({ level, clientId: "a" }),
+      {
+        type: "subscribe",
+        packetId: 1,
+        subscriptions: [{ topicFilter: "t", qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 }],
+      },
+      publishPacket({ topic: "t", payload: "x" }),
+      { type: "pingreq" },
+    ];
     const client = await broker.open();
-    client.level = level;
-    await client.sendBytes(connectAndMore());
+    await client.send(...connectAndMore);
     await expectAnswers(client);
     await broker.use({ id: "slow", onConnect: () => new Promise((resolve) => setTimeout(resolve, 20)) });
     const waiting = await broker.open();
-    waiting.level = level;
-    await waiting.sendBytes(connectAndMore());
+    await waiting.send(...connectAndMore);
     await expectAnswers(waiting);
-
-    function connectAndMore(): Uint8Array {
-      return new Uint8Array([
-        ...encode(connectPacket({ level, clientId: "a" }), level),
-        ...encode({
-          type: "subscribe",
-          packetId: 1,
-          subscriptions: [{ topicFilter: "t", qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 }],
-        }, level),
-        ...encode(publishPacket({ topic: "t", payload: "x" }), level),
-        ...encode({ type: "pingreq" }, level),
-      ]);
-    }
 
     async function expectAnswers(client: RawClient): Promise<void> {
       assert.equal((await client.expect("connack")).reasonCode, 0);
@@ -576,13 +569,10 @@ for (const [level, version] of versions) {
     await using broker = await startBroker();
     await broker.use(refuses(new ReasonCodeError(0x87, "not today")));
     const client = await broker.open();
-    client.level = level;
-    await client.sendBytes(
-      new Uint8Array([
-        ...encode(connectPacket({ level, clientId: "a" }), level),
-        ...encode(publishPacket({ topic: "t", payload: "x", retain: true }), level),
-        ...encode({ type: "pingreq" }, level),
-      ]),
+    await client.send(
+      connectPacket({ level, clientId: "a" }),
+      publishPacket({ topic: "t", payload: "x", retain: true }),
+      { type: "pingreq" },
     );
     assert.equal((await answer(client))?.reasonCode, level === 5 ? 0x87 : 5);
     assert.deepEqual([broker.stats().messagesReceived, broker.stats().retainedMessages], [0, 0]);
@@ -654,11 +644,11 @@ Deno.test("[5.0 MQTT-3.2.2-19] a reason string that is too long for the client i
 
 Deno.test("a connection that sends no CONNECT in time is closed, however slowly it goes on", async () => {
   await using broker = await startBroker({ limits: { connectTimeout: 1 } });
+  const openedAt = performance.now();
   const silent = await broker.open();
   const slow = await broker.open();
   const connected = await broker.connect();
   const trickle = setInterval(() => slow.sendBytes(new Uint8Array([0x10])).catch(() => {}), 200);
-  const openedAt = performance.now();
   await slow.sendBytes(encode(connectPacket({ clientId: "a" }), 5).subarray(0, 10));
   await silent.expectClosed();
   clearInterval(trickle);
@@ -667,11 +657,11 @@ Deno.test("a connection that sends no CONNECT in time is closed, however slowly 
   await connected.expectNothing();
 });
 
-Deno.test("a client whose hooks do not decide in time is refused with 0x80", async () => {
+Deno.test("a client whose hooks do not decide in time is refused with 0x88: another broker may be faster", async () => {
   await using broker = await startBroker({ limits: { connectTimeout: 1 } });
   let decide = () => {};
   await broker.use({ id: "slow", onConnect: () => new Promise<void>((resolve) => decide = resolve) });
-  assert.equal((await answerTo(broker, { clientId: "a" }))?.reasonCode, 0x80);
+  assert.equal((await answerTo(broker, { clientId: "a" }))?.reasonCode, 0x88);
   decide();
   assert.deepEqual([broker.stats().clients, broker.stats().sessions], [0, 0]);
 });
