@@ -20,23 +20,60 @@ import { Message } from "./message.ts";
 import { type BrokerOptions, resolveOptions } from "./options.ts";
 import { type Duplex, type Transport, transportOf } from "./transport.ts";
 
-/** What goes with a message that the embedding program publishes. */
+/**
+ * What goes with a message that the embedding program publishes.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type PublishOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const lastKnown: PublishOptions = { qos: 1, retain: true };
+ * await broker.publish("kitchen/temperature", "21.5", lastKnown);
+ * console.log(broker.stats().retainedMessages); // 1
+ * ```
+ */
 export interface PublishOptions {
-  /** Default 0. */
+  /** At which QoS it is published: the highest that a subscriber can get it at. Default 0. */
   qos?: Qos;
   /** Whether it becomes the topic's retained message. Default false. */
   retain?: boolean;
-  /** MQTT 5 properties. */
+  /** What MQTT 5 subscribers are told besides. Default: nothing. */
   properties?: PublishProperties;
 }
 
-/** How the embedding program subscribes. */
+/**
+ * How the embedding program subscribes.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type SubscribeOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * await broker.publish("kitchen/light", "off", { retain: true });
+ * const onlyNew: SubscribeOptions = { retained: false };
+ * using _changes = await broker.subscribe("+/light", ({ topic }) => console.log(topic), onlyNew);
+ * await broker.publish("hall/light", "on"); // hall/light
+ * ```
+ */
 export interface SubscribeOptions {
   /** Whether the retained messages that match are delivered first. Default true. */
   retained?: boolean;
 }
 
-/** A subscription of the embedding program; ended by `unsubscribe` or at the end of its `using` block. */
+/**
+ * A subscription of the embedding program; ended by `unsubscribe` or at the end of its `using` block.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type LocalSubscription } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const subscription: LocalSubscription = await broker.subscribe("kitchen/#", ({ topic }) => console.log(topic));
+ * await broker.publish("kitchen/light", "on"); // kitchen/light
+ * subscription.unsubscribe();
+ * ```
+ */
 export interface LocalSubscription extends Disposable {
   /** The filter that it was made with. */
   readonly topicFilter: string;
@@ -44,14 +81,41 @@ export interface LocalSubscription extends Disposable {
   unsubscribe(): void;
 }
 
-/** Where and how to listen on the network. */
+/**
+ * Where and how to listen on the network.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type NetworkListenOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const places: NetworkListenOptions[] = [{ port: 0 }, { transport: "ws", port: 0, path: "/mqtt" }];
+ * for (const place of places) await broker.listen(place);
+ * console.log(broker.listeners.map(({ url }) => url)); // e.g. ["mqtt://127.0.0.1:40123", "ws://127.0.0.1:40124/mqtt"]
+ * ```
+ */
 export type NetworkListenOptions =
   | TcpListenOptions
   | TlsListenOptions
   | WebSocketListenOptions
   | SecureWebSocketListenOptions;
 
-/** How a broker is. */
+/**
+ * How a broker is.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type BrokerHealth } from "@hookmq/broker";
+ *
+ * // What is wrong, a line for each hook.
+ * function complaints({ hooks }: BrokerHealth): string[] {
+ *   return Object.entries(hooks).filter(([, { ok }]) => !ok).map(([id, { reason }]) => `${id}: ${reason}`);
+ * }
+ * await using broker = new Broker();
+ * await broker.use({ id: "upstream", health: () => ({ ok: false, reason: "it does not answer" }) });
+ * console.log(complaints(broker.health())); // ["upstream: it does not answer"]
+ * ```
+ */
 export interface BrokerHealth {
   /** Whether every hook works as it should, as far as they can tell. */
   readonly ok: boolean;
@@ -59,7 +123,18 @@ export interface BrokerHealth {
   readonly hooks: Readonly<Record<string, HookHealth>>;
 }
 
-/** What a broker holds and has done. */
+/**
+ * What a broker holds and has done.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type BrokerStats } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const { clients, sessions, messagesReceived }: BrokerStats = broker.stats();
+ * console.log(`${clients} of ${sessions} clients are here; ${messagesReceived} messages so far`);
+ * ```
+ */
 export interface BrokerStats extends Readonly<Counters> {
   /** Connections that are open, also those that have not become a client yet. */
   connections: number;

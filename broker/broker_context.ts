@@ -21,7 +21,19 @@ import { Storage } from "./storage.ts";
 import { SubscriptionTree } from "./topics/subscription_tree.ts";
 import { TopicCache } from "./topics/topic_cache.ts";
 
-/** What has happened since the broker was made. */
+/**
+ * What has happened since the broker was made.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Counters } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const before: Counters = broker.stats();
+ * // A while later:
+ * console.log(`${broker.stats().messagesReceived - before.messagesReceived} messages came meanwhile`);
+ * ```
+ */
 export interface Counters {
   /** Packets of any kind from clients. */
   packetsReceived: number;

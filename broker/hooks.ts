@@ -8,7 +8,22 @@ import type { Logger } from "./logger.ts";
 import type { MaybePromise } from "./maybe_promise.ts";
 import type { QueuePolicy } from "./options.ts";
 
-/** Who a client is. One object per connection, so that a hook can keep what it knows in a `WeakMap`. */
+/**
+ * Who a client is. One object per connection, so that a hook can keep what it knows in a `WeakMap`.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type ClientInfo } from "@hookmq/broker";
+ *
+ * const messages = new WeakMap<ClientInfo, number>();
+ * await using broker = new Broker();
+ * await broker.use({
+ *   id: "message-count",
+ *   onPublish: (client) => void messages.set(client, (messages.get(client) ?? 0) + 1),
+ *   onDisconnect: (client) => console.log(`${client.clientId} has sent ${messages.get(client) ?? 0} messages`),
+ * });
+ * ```
+ */
 export interface ClientInfo {
   /** The client identifier, also if the broker has chosen it. */
   readonly clientId: string;
@@ -28,7 +43,24 @@ export interface ClientInfo {
   readonly connectedAt: number;
 }
 
-/** What a hook gets when it is added. */
+/**
+ * What a hook gets when it is added.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Hook, type HookContext } from "@hookmq/broker";
+ *
+ * let context: HookContext;
+ * const announcer: Hook = {
+ *   id: "announcer",
+ *   init: (given) => void (context = given),
+ *   onConnected: ({ clientId }) => context.broker.publish("announcements", `${clientId} is here`),
+ *   onDisconnect: ({ clientId }) => context.logger.info("{clientId} has gone", { clientId }),
+ * };
+ * await using broker = new Broker();
+ * await broker.use(announcer);
+ * ```
+ */
 export interface HookContext {
   /** The broker that it has been added to. */
   readonly broker: Broker;
@@ -49,7 +81,26 @@ export interface HookContext {
   readonly cluster: ClusterContext;
 }
 
-/** What the broker offers a hook that connects it with other brokers. */
+/**
+ * What the broker offers a hook that connects it with other brokers.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type ClusterContext } from "@hookmq/broker";
+ *
+ * // Has messages for the kitchen go to another broker as well.
+ * function link(cluster: ClusterContext, send: (publish: Uint8Array) => Promise<void>): void {
+ *   cluster.addSubscription(
+ *     { clientId: undefined, isConnected: true, deliver: ({ publish }) => send(publish.slice()) },
+ *     { topicFilter: "kitchen/#", qos: 1, noLocal: false, retainAsPublished: true, identifiers: undefined },
+ *   );
+ * }
+ * await using broker = new Broker();
+ * const send = (publish: Uint8Array) => Promise.resolve(console.log(`${publish.length} bytes`));
+ * await broker.use({ id: "link", init: ({ cluster }) => link(cluster, send) });
+ * await broker.publish("kitchen/light", "on", { qos: 1 });
+ * ```
+ */
 export interface ClusterContext {
   /** Subscribes somebody at another broker, in place of its subscription with the same filter. */
   addSubscription(subscriber: RemoteSubscriber, subscription: StoredSubscription): void;
@@ -95,7 +146,22 @@ export interface ClusterContext {
   storeSessionsAgain(): void;
 }
 
-/** Somebody who gets messages at another broker: a session there, or all of its other subscribers together. */
+/**
+ * Somebody who gets messages at another broker: a session there, or all of its other subscribers together.
+ *
+ * @example
+ * ```ts
+ * import type { RemoteSubscriber } from "@hookmq/broker";
+ *
+ * // All who have subscribed at another broker, to which there is a connection.
+ * function subscribersAt(node: WritableStreamDefaultWriter<Uint8Array>): RemoteSubscriber {
+ *   // The bytes are used again after the call.
+ *   return { clientId: undefined, isConnected: true, deliver: ({ publish }) => node.write(publish.slice()) };
+ * }
+ * const { writable } = new TransformStream<Uint8Array, Uint8Array>();
+ * console.log(subscribersAt(writable.getWriter()).isConnected); // true
+ * ```
+ */
 export interface RemoteSubscriber {
   /** Its client identifier; `undefined` if it stands for more than one. */
   readonly clientId: string | undefined;
@@ -105,7 +171,24 @@ export interface RemoteSubscriber {
   deliver(message: RemoteMessage): MaybePromise<void>;
 }
 
-/** A message for somebody at another broker. */
+/**
+ * A message for somebody at another broker.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type RemoteMessage } from "@hookmq/broker";
+ *
+ * const deliver = ({ publish, qos, publisherId }: RemoteMessage) =>
+ *   console.log(`${publish.length} bytes at QoS ${qos} from ${publisherId ?? "this program"}`);
+ * const all = { topicFilter: "#", qos: 1, noLocal: false, retainAsPublished: true, identifiers: undefined } as const;
+ * await using broker = new Broker();
+ * await broker.use({
+ *   id: "link",
+ *   init: ({ cluster }) => cluster.addSubscription({ clientId: undefined, isConnected: true, deliver }, all),
+ * });
+ * await broker.publish("kitchen/light", "on"); // 20 bytes at QoS 0 from this program
+ * ```
+ */
 export interface RemoteMessage {
   /**
    * The message as an MQTT 5 PUBLISH at `qos`, with the retain flag that it was published with and what is left of its
@@ -128,9 +211,24 @@ export interface RemoteMessage {
   stored(): StoredMessage;
 }
 
-/** Where a forwarded message comes from, and for whom it is. */
+/**
+ * Where a forwarded message comes from, and for whom it is.
+ *
+ * @example
+ * ```ts
+ * import { Broker, encode, type Forwarded } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * using _subscription = await broker.subscribe("kitchen/#", ({ topic }) => console.log(topic));
+ * const payload = new TextEncoder().encode("on");
+ * const packet = { type: "publish", topic: "kitchen/light", payload, qos: 0, retain: false, dup: false } as const;
+ * const toAll: Forwarded = { publisherId: "sensor-3", sentAt: Date.now(), toAll: true, groups: [], sessions: [] };
+ * await broker.use({ id: "link", init: ({ cluster }) => cluster.deliverForwarded(encode(packet, 5), toAll) });
+ * // kitchen/light
+ * ```
+ */
 export interface Forwarded {
-  /** The client that published it. */
+  /** The client that published it; `undefined` if that was the program that embeds the other broker. */
   readonly publisherId: string | undefined;
   /** When the other broker sent it, in milliseconds since 1970. */
   readonly sentAt: number;
@@ -142,7 +240,19 @@ export interface Forwarded {
   readonly sessions: readonly ForwardedToSession[];
 }
 
-/** On what terms a durable session gets a forwarded message. */
+/**
+ * On what terms a durable session gets a forwarded message.
+ *
+ * @example
+ * ```ts
+ * import type { Forwarded, ForwardedToSession } from "@hookmq/broker";
+ *
+ * const phone: ForwardedToSession = { clientId: "phone", retain: false, identifiers: [7] };
+ * const sentAt = Date.now();
+ * const forwarded: Forwarded = { publisherId: undefined, sentAt, toAll: false, groups: [], sessions: [phone] };
+ * console.log(forwarded.sessions.length); // 1
+ * ```
+ */
 export interface ForwardedToSession {
   /** Whose session it is. */
   readonly clientId: string;
@@ -152,7 +262,21 @@ export interface ForwardedToSession {
   readonly identifiers: readonly number[] | undefined;
 }
 
-/** A QoS 1 or 2 message as it is put into a session's queue. */
+/**
+ * A QoS 1 or 2 message as it is put into a session's queue.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type QueuedMessage } from "@hookmq/broker";
+ *
+ * const queues = new Map<string, QueuedMessage[]>();
+ * await using broker = new Broker();
+ * await broker.use({
+ *   id: "queues",
+ *   queueOutgoing: (clientId, queued) => void queues.set(clientId, [...(queues.get(clientId) ?? []), queued]),
+ * });
+ * ```
+ */
 export interface QueuedMessage {
   /** The message itself: one and the same object for all sessions that it is for. */
   readonly message: StoredMessage;
@@ -164,7 +288,7 @@ export interface QueuedMessage {
   readonly identifiers: readonly number[] | undefined;
   /** The filter of the shared subscription that chose this session, if one did. */
   readonly shareFilter: string | undefined;
-  /** The client that published it. */
+  /** The client that published it; `undefined` if that was the program that embeds the broker. */
   readonly publisherId: string | undefined;
   /** Whether the hooks (`canRead`, `onPublishDeliver`) have let the session have it, in this form. */
   readonly isAdmitted: boolean;
@@ -172,7 +296,23 @@ export interface QueuedMessage {
   readonly isPublished: boolean;
 }
 
-/** What a connecting client wants of its session. */
+/**
+ * What a connecting client wants of its session.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type SessionClaim } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * await broker.use({
+ *   id: "claims",
+ *   claimSession({ clientId }, { isDurable, will }: SessionClaim) {
+ *     console.log(`${clientId}: ${isDurable ? "to be stored" : "for now"}, ${will?.topic ?? "without a will"}`);
+ *     return undefined;
+ *   },
+ * });
+ * ```
+ */
 export interface SessionClaim {
   /** Whether it is to outlive its connection, so that it is stored. */
   readonly isDurable: boolean;
@@ -180,7 +320,21 @@ export interface SessionClaim {
   readonly will: Will | undefined;
 }
 
-/** A session that outlives its connection, as a hook stores it. */
+/**
+ * A session that outlives its connection, as a hook stores it.
+ *
+ * @example
+ * ```ts
+ * import type { StoredSession } from "@hookmq/broker";
+ *
+ * // When a session ends, in milliseconds since 1970, if its client does not come back.
+ * function expiry({ disconnectedAt = Date.now(), expiryInterval }: StoredSession): number {
+ *   return expiryInterval === 0xffff_ffff ? Infinity : disconnectedAt + expiryInterval * 1000;
+ * }
+ * const session = { clientId: "phone", protocolLevel: 5, username: undefined, will: undefined } as const;
+ * console.log(expiry({ ...session, expiryInterval: 60, disconnectedAt: 0 })); // 60000
+ * ```
+ */
 export interface StoredSession {
   /** Whose session it is. */
   readonly clientId: string;
@@ -196,13 +350,51 @@ export interface StoredSession {
   readonly will: Will | undefined;
 }
 
-/** A subscription of a stored session. */
+/**
+ * A subscription of a stored session.
+ *
+ * @example
+ * ```ts
+ * import type { StoredSubscription } from "@hookmq/broker";
+ *
+ * const worker: StoredSubscription = {
+ *   topicFilter: "$share/workers/jobs/#",
+ *   qos: 1,
+ *   noLocal: false,
+ *   retainAsPublished: false,
+ *   identifiers: [7],
+ * };
+ * console.log(JSON.stringify(worker));
+ * ```
+ */
 export interface StoredSubscription extends Omit<SubscriptionRequest, "retainHandling"> {
   /** Its subscription identifiers. */
   readonly identifiers: readonly number[] | undefined;
 }
 
-/** A message that is stored; one and the same object for all sessions that it is on its way to. */
+/**
+ * A message that is stored; one and the same object for all sessions that it is on its way to.
+ *
+ * @example
+ * ```ts
+ * import type { PublishPacket, StoredMessage } from "@hookmq/broker";
+ *
+ * // How many seconds a message has still to live.
+ * function timeLeft({ packet, receivedAt }: StoredMessage, now = Date.now()): number {
+ *   return (packet.properties?.messageExpiryInterval ?? Infinity) - (now - receivedAt) / 1000;
+ * }
+ * const packet: PublishPacket = {
+ *   type: "publish",
+ *   topic: "kitchen/light",
+ *   payload: new TextEncoder().encode("on"),
+ *   qos: 1,
+ *   retain: false,
+ *   dup: false,
+ *   properties: { messageExpiryInterval: 60 },
+ * };
+ * console.log(timeLeft({ packet, receivedAt: 0 }, 15_000)); // 45
+ * ```
+ */
 export interface StoredMessage {
   /** The message as it was published. */
   readonly packet: PublishPacket;
@@ -210,7 +402,25 @@ export interface StoredMessage {
   readonly receivedAt: number;
 }
 
-/** A QoS 1 or 2 message on its way to a stored session. */
+/**
+ * A QoS 1 or 2 message on its way to a stored session.
+ *
+ * @example
+ * ```ts
+ * import type { StoredOutgoing } from "@hookmq/broker";
+ *
+ * // How far a message has come.
+ * function progress({ packetId, released }: StoredOutgoing): string {
+ *   if (packetId === 0) return "it waits";
+ *   return released ? "it has arrived, but the handshake is not over" : "it has been sent";
+ * }
+ * const payload = new TextEncoder().encode("on");
+ * const packet = { type: "publish", topic: "kitchen/light", payload, qos: 1, retain: false, dup: false } as const;
+ * const message = { packet, receivedAt: Date.now() };
+ * const options = { qos: 1, retain: false, identifiers: undefined, shareFilter: undefined } as const;
+ * console.log(progress({ id: 1, message, ...options, packetId: 7, released: false })); // it has been sent
+ * ```
+ */
 export interface StoredOutgoing {
   /** Tells it from all others; larger ones came later. */
   readonly id: number;
@@ -230,7 +440,29 @@ export interface StoredOutgoing {
   readonly released: boolean;
 }
 
-/** All of a session that was stored. */
+/**
+ * All of a session that was stored.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type RestoredSession } from "@hookmq/broker";
+ *
+ * const session: RestoredSession = {
+ *   clientId: "phone",
+ *   protocolLevel: 5,
+ *   username: "alice",
+ *   expiryInterval: 3600,
+ *   disconnectedAt: Date.now(),
+ *   will: undefined,
+ *   subscriptions: [],
+ *   outgoing: [],
+ *   received: [],
+ * };
+ * await using broker = new Broker();
+ * await broker.use({ id: "store", init: (context) => context.restoreSession(session) });
+ * console.log(broker.stats().sessions); // 1
+ * ```
+ */
 export interface RestoredSession extends StoredSession {
   /** Its subscriptions. */
   readonly subscriptions: readonly StoredSubscription[];
@@ -240,7 +472,23 @@ export interface RestoredSession extends StoredSession {
   readonly received: readonly number[];
 }
 
-/** One step of an enhanced authentication, as the client sent it. Source: MQTT 5.0 section 4.12. */
+/**
+ * One step of an enhanced authentication, as the client sent it. Source: MQTT 5.0 section 4.12.
+ *
+ * @example
+ * ```ts
+ * import { type AuthExchange, type AuthStep, Broker } from "@hookmq/broker";
+ *
+ * // One step is enough here: the client shows a token.
+ * function checkToken({ method, data }: AuthExchange): AuthStep | undefined {
+ *   if (method !== "token") return undefined;
+ *   const [username, token] = new TextDecoder().decode(data).split(":");
+ *   return { done: token === `token of ${username}`, username };
+ * }
+ * await using broker = new Broker();
+ * await broker.use({ id: "token", onAuthenticate: (_client, exchange) => checkToken(exchange) });
+ * ```
+ */
 export interface AuthExchange {
   /** The authentication method, e.g. `"SCRAM-SHA-256"`. */
   readonly method: string;
@@ -252,13 +500,24 @@ export interface AuthExchange {
   readonly reauthentication: boolean;
 }
 
-/** What the broker answers to a step of an enhanced authentication. */
+/**
+ * What the broker answers to a step of an enhanced authentication.
+ *
+ * @example
+ * ```ts
+ * import type { AuthStep } from "@hookmq/broker";
+ *
+ * const challenge: AuthStep = { done: false, data: crypto.getRandomValues(new Uint8Array(16)) };
+ * const welcome: AuthStep = { done: true, username: "alice" };
+ * console.log(challenge.done, welcome.done); // false true
+ * ```
+ */
 export interface AuthStep {
   /** Whether the client is authenticated now; otherwise it is asked to go on. */
   done: boolean;
   /** What the broker says at this step. */
   data?: Uint8Array;
-  /** Who the client has turned out to be. */
+  /** Who the client has turned out to be. Default: the user name of its CONNECT. */
   username?: string;
 }
 
@@ -266,6 +525,18 @@ export interface AuthStep {
  * Why a message did not reach a client: its queue was full, it was not reading (QoS 0), the message's lifetime passed,
  * the client does not accept packets of that size, its session ended while messages were waiting, it could not be stored
  * and its publisher was told so, or the client that came back to the session may not read it.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type DropReason } from "@hookmq/broker";
+ *
+ * const dropped = new Map<DropReason, number>();
+ * await using broker = new Broker();
+ * await broker.use({
+ *   id: "drop-count",
+ *   onMessageDropped: (_clientId, _packet, reason) => void dropped.set(reason, (dropped.get(reason) ?? 0) + 1),
+ * });
+ * ```
  */
 export type DropReason =
   | "queue-full"
@@ -276,7 +547,23 @@ export type DropReason =
   | "not-stored"
   | "not-authorized";
 
-/** How a hook is. */
+/**
+ * How a hook is.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type HookHealth } from "@hookmq/broker";
+ *
+ * let failure: Error | undefined;
+ * function health(): HookHealth {
+ *   return failure === undefined ? { ok: true } : { ok: false, reason: failure.message, ready: false };
+ * }
+ * await using broker = new Broker();
+ * await broker.use({ id: "archive", health });
+ * failure = new Error("the archive's disk is full");
+ * console.log(broker.health().ok); // false
+ * ```
+ */
 export interface HookHealth {
   /** Whether it works as it should. */
   readonly ok: boolean;

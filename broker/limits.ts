@@ -1,12 +1,23 @@
-/** What the broker lets its clients use. Every limit has a default that suits a machine with a gigabyte of memory. */
+/**
+ * What the broker lets its clients use. Every limit has a default that suits a machine with a gigabyte of memory.
+ * They are whole numbers from 1 on unless they say otherwise, and those that nothing else bounds may be `Infinity`.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Limits } from "@hookmq/broker";
+ *
+ * const small: Partial<Limits> = { connections: 500, connectionsPerAddress: 20, packetSize: 65_536 };
+ * await using broker = new Broker({ limits: small });
+ * ```
+ */
 export interface Limits {
   /** Connections at one time; one more is closed at once. Default 100,000. */
   connections: number;
   /** Connections at one time from one remote address. Default: no limit of its own. */
   connectionsPerAddress: number;
-  /** Time from the connection to the end of CONNECT and authentication, in seconds. Default 10; at most 86,400. */
+  /** Time from the connection to the end of CONNECT and authentication, in seconds. Default 10; from 1 to 86,400. */
   connectTimeout: number;
-  /** Largest packet accepted, in bytes with its fixed header. Default 16,777,216 (16 MiB); at most 268,435,460. */
+  /** Largest packet accepted, in bytes with its fixed header. Default 16,777,216 (16 MiB); 64 to 268,435,460. */
   packetSize: number;
   /** Longest client identifier, in bytes of UTF-8. Default 1,024. */
   clientIdLength: number;
@@ -16,24 +27,33 @@ export interface Limits {
   topicLevels: number;
   /** Subscriptions of one session. Default 10,000. */
   subscriptions: number;
-  /** QoS 1 and 2 messages from one client that are not acknowledged yet: the broker's Receive Maximum. Default 1,024. */
+  /**
+   * QoS 1 and 2 messages from one client that are not acknowledged yet: the broker's Receive Maximum. Default 1,024; at
+   * most 65,535.
+   */
   receiveMaximum: number;
-  /** QoS 1 and 2 messages to one client that are not acknowledged yet; a client can ask for less. Default 1,024. */
+  /**
+   * QoS 1 and 2 messages to one client that are not acknowledged yet; a client can ask for less. Default 1,024; at most
+   * 65,535.
+   */
   inflight: number;
-  /** Messages that wait for one client. Default 10,000. */
+  /** Messages that wait for one client. Default 10,000; 0 for none. */
   queueMessages: number;
-  /** Bytes of messages that wait for one client. Default 67,108,864 (64 MiB). */
+  /** Bytes of messages that wait for one client. Default 67,108,864 (64 MiB); 0 for none. */
   queueBytes: number;
   /**
    * Bytes that wait to be written to one connection; past it QoS 0 messages are dropped and others wait in the session's
    * queue. Default 4,194,304 (4 MiB).
    */
   outboundBytes: number;
-  /** Highest topic alias that a client may use, and that is used towards a client. Default 256; 0 switches them off. */
+  /**
+   * Highest topic alias that a client may use, and that is used towards a client. Default 256; 0 switches them off; at
+   * most 65,535.
+   */
   topicAliasMaximum: number;
-  /** User properties in one packet. Default 1,000. */
+  /** User properties in one packet. Default 1,000; 0 for none. */
   userProperties: number;
-  /** Topics with a retained message; a new one is refused past it. Default 1,000,000. */
+  /** Topics with a retained message; a new one is refused past it. Default 1,000,000; 0 for none. */
   retainedMessages: number;
 }
 

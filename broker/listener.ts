@@ -3,7 +3,19 @@ import type { Limits } from "./limits.ts";
 import type { Logger } from "./logger.ts";
 import type { Transport } from "./transport.ts";
 
-/** Where a listener on the network can be reached. */
+/**
+ * Where a listener on the network can be reached.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type NetworkAddress } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const { address } = await broker.listen({ port: 0 });
+ * const { transport, hostname, port }: NetworkAddress = address;
+ * console.log(`${transport} on ${hostname}, port ${port}`); // e.g. tcp on 127.0.0.1, port 40123
+ * ```
+ */
 export interface NetworkAddress {
   /** What it speaks. */
   readonly transport: "tcp" | "tls" | "ws" | "wss";
@@ -13,7 +25,19 @@ export interface NetworkAddress {
   readonly port: number;
 }
 
-/** Where a listener on a Unix socket can be reached. */
+/**
+ * Where a listener on a Unix socket can be reached.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type UnixAddress } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const { address } = await broker.listen({ transport: "unix", path: "hookmq.sock" });
+ * const { path }: UnixAddress = address;
+ * console.log(path); // hookmq.sock
+ * ```
+ */
 export interface UnixAddress {
   /** What it speaks. */
   readonly transport: "unix";
@@ -21,7 +45,20 @@ export interface UnixAddress {
   readonly path: string;
 }
 
-/** Something that accepts connections for a broker. */
+/**
+ * Something that accepts connections for a broker.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Listener } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const listener: Listener = await broker.listen({ port: 0 });
+ * console.log(listener.url); // e.g. mqtt://127.0.0.1:40123
+ * await listener.reload(); // after its certificates have been replaced, if it has any
+ * listener.close();
+ * ```
+ */
 export interface Listener<Address extends NetworkAddress | UnixAddress = NetworkAddress | UnixAddress> {
   /** Where it listens. */
   readonly address: Address;
@@ -37,7 +74,22 @@ export interface Listener<Address extends NetworkAddress | UnixAddress = Network
   close(): void;
 }
 
-/** What is known of a peer. */
+/**
+ * What is known of a peer.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Peer } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const toBroker = new TransformStream<Uint8Array, Uint8Array>();
+ * const toClient = new TransformStream<Uint8Array, Uint8Array>();
+ * const peer: Peer = { remoteAddress: "192.0.2.7" };
+ * const served = broker.serve({ readable: toBroker.readable, writable: toClient.writable }, peer);
+ * await toBroker.writable.close();
+ * await served;
+ * ```
+ */
 export interface Peer {
   /** Where it connects from, for hooks, logs and the limit of connections per address. */
   remoteAddress?: string;

@@ -8,6 +8,20 @@ import type { Delivery, Subscriber } from "./topics/subscription_tree.ts";
 /**
  * Gets the messages of a subscription of the embedding program. The payload is the handler's to keep. An error, or a
  * promise that rejects, is logged.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type MessageHandler } from "@hookmq/broker";
+ *
+ * const lastValues = new Map<string, number>();
+ * const remember: MessageHandler = ({ topic, payload }) => {
+ *   lastValues.set(topic, Number(new TextDecoder().decode(payload)));
+ * };
+ * await using broker = new Broker();
+ * using _subscription = await broker.subscribe("+/temperature", remember);
+ * await broker.publish("kitchen/temperature", "21.5");
+ * console.log(lastValues.get("kitchen/temperature")); // 21.5
+ * ```
  */
 export type MessageHandler = (packet: PublishPacket) => MaybePromise<void>;
 

@@ -1,4 +1,18 @@
-/** A value now, or a promise of one: what a hook may return. What is there now is never waited for. */
+/**
+ * A value now, or a promise of one: what a hook may return. What is there now is never waited for.
+ *
+ * @example
+ * ```ts
+ * import type { MaybePromise } from "@hookmq/broker";
+ *
+ * const known = new Map([["alice", true]]);
+ * // Only who is not known yet costs a request.
+ * function isUser(name: string): MaybePromise<boolean> {
+ *   return known.get(name) ?? Promise.resolve(name.length > 0);
+ * }
+ * console.log(isUser("alice"), await isUser("bob")); // true true
+ * ```
+ */
 export type MaybePromise<T> = T | Promise<T>;
 
 export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {

@@ -6,18 +6,44 @@ import { defaultLogger, type Logger } from "./logger.ts";
 /**
  * What happens to a QoS 1 or 2 message for a client whose queue is full: the oldest waiting message is dropped for it, or
  * it is dropped itself, and with `"disconnect"` the client, if connected, is disconnected with 0x97 as well.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type QueuePolicy } from "@hookmq/broker";
+ *
+ * const queuePolicy: QueuePolicy = "drop-new";
+ * await using broker = new Broker({ queuePolicy, limits: { queueMessages: 1000 } });
+ * ```
  */
 export type QueuePolicy = "drop-oldest" | "drop-new" | "disconnect";
 
-/** How a broker is to behave; everything has a default. */
+/**
+ * How a broker is to behave; everything has a default.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type BrokerOptions } from "@hookmq/broker";
+ *
+ * const options: BrokerOptions = {
+ *   limits: { packetSize: 65_536 },
+ *   queuePolicy: "disconnect",
+ *   maximumSessionExpiry: 7 * 86_400,
+ *   responseInformation: ({ clientId }) => `responses/${clientId}/`,
+ * };
+ * await using broker = new Broker(options);
+ * ```
+ */
 export interface BrokerOptions {
   /** What clients may use. */
   limits?: Partial<Limits>;
   /** What happens when a client's queue is full. Default `"drop-oldest"`. */
   queuePolicy?: QueuePolicy;
-  /** Longest keep alive, in seconds; an MQTT 5 client that asks for more, or for none, is told this one. Default: any. */
+  /**
+   * Longest keep alive, in seconds, from 1 to 65,535; an MQTT 5 client that asks for more, or for none, is told this
+   * one. Default: any.
+   */
   maximumKeepAlive?: number;
-  /** Longest time that a session outlives its connection, in seconds. Default: for ever. */
+  /** Longest time that a session outlives its connection, in seconds, from 0 on. Default: for ever. */
   maximumSessionExpiry?: number;
   /** Highest QoS that clients may publish with. Default 2. */
   maximumQos?: Qos;

@@ -5,15 +5,44 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { allowsReason } from "./reason_code.ts";
 
-/** The properties of {@linkcode AcknowledgementPacket}. */
+/**
+ * The properties of {@linkcode AcknowledgementPacket}. Source: MQTT 5.0 sections 3.4.2.2, 3.5.2.2, 3.6.2.2 and 3.7.2.2.
+ *
+ * @example
+ * ```ts
+ * import { type AcknowledgementProperties, encode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * const properties: AcknowledgementProperties = { reasonString: "the disk is full" };
+ * encode({ type: "puback", packetId: 7, reasonCode: ReasonCode.QuotaExceeded, properties }, 5);
+ * ```
+ */
 export type AcknowledgementProperties = Pick<Properties, "reasonString" | "userProperties">;
 
-/** The packets of the QoS 1 and QoS 2 handshakes that answer a PUBLISH, PUBREC or PUBREL. */
+/**
+ * The packets of the QoS 1 and QoS 2 handshakes that answer a PUBLISH, PUBREC or PUBREL.
+ *
+ * @example
+ * ```ts
+ * import type { AcknowledgementType } from "@hookmq/broker/codec";
+ *
+ * const answers: Partial<Record<AcknowledgementType, AcknowledgementType>> = { pubrec: "pubrel", pubrel: "pubcomp" };
+ * console.log(answers.pubrec); // pubrel
+ * ```
+ */
 export type AcknowledgementType = "puback" | "pubrec" | "pubrel" | "pubcomp";
 
 /**
  * PUBACK, PUBREC, PUBREL or PUBCOMP: a step of a QoS 1 or QoS 2 handshake.
  * Source: MQTT 5.0 sections 3.4 to 3.7.
+ *
+ * @example
+ * ```ts
+ * import { type AcknowledgementPacket, encode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * const refusal: AcknowledgementPacket = { type: "puback", packetId: 7, reasonCode: ReasonCode.NotAuthorized };
+ * console.log(encode(refusal, 5)); // Uint8Array [0x40, 0x03, 0x00, 0x07, 0x87]
+ * console.log(encode(refusal, 4)); // Uint8Array [0x40, 0x02, 0x00, 0x07]: it cannot say so
+ * ```
  */
 export interface AcknowledgementPacket {
   /** Which kind of packet this is. */

@@ -5,13 +5,40 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { allowsReason } from "./reason_code.ts";
 
-/** The properties of {@linkcode AuthPacket}. */
+/**
+ * The properties of {@linkcode AuthPacket}. Source: MQTT 5.0 section 3.15.2.2.
+ *
+ * @example
+ * ```ts
+ * import { type AuthProperties, encode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * const properties: AuthProperties = {
+ *   authenticationMethod: "SCRAM-SHA-256",
+ *   authenticationData: new TextEncoder().encode("r=fyko3rfc,s=W22ZaJ0S,i=4096"),
+ * };
+ * encode({ type: "auth", reasonCode: ReasonCode.ContinueAuthentication, properties }, 5);
+ * ```
+ */
 export type AuthProperties = Pick<
   Properties,
   "authenticationMethod" | "authenticationData" | "reasonString" | "userProperties"
 >;
 
-/** AUTH: a step of an enhanced authentication; MQTT 5 only. Source: MQTT 5.0 section 3.15. */
+/**
+ * AUTH: a step of an enhanced authentication; MQTT 5 only. Source: MQTT 5.0 section 3.15.
+ *
+ * @example
+ * ```ts
+ * import { type AuthPacket, encode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * const authenticateAgain: AuthPacket = {
+ *   type: "auth",
+ *   reasonCode: ReasonCode.Reauthenticate,
+ *   properties: { authenticationMethod: "token", authenticationData: new TextEncoder().encode("a newer token") },
+ * };
+ * encode(authenticateAgain, 5);
+ * ```
+ */
 export interface AuthPacket {
   /** Which kind of packet this is. */
   type: "auth";

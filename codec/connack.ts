@@ -5,7 +5,17 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { allowsReason } from "./reason_code.ts";
 
-/** The properties of {@linkcode ConnackPacket}. */
+/**
+ * The properties of {@linkcode ConnackPacket}. Source: MQTT 5.0 section 3.2.2.3.
+ *
+ * @example
+ * ```ts
+ * import { type ConnackProperties, encode } from "@hookmq/broker/codec";
+ *
+ * const properties: ConnackProperties = { assignedClientIdentifier: "auto-7f3a", serverKeepAlive: 60, maximumQos: 1 };
+ * encode({ type: "connack", sessionPresent: false, reasonCode: 0, properties }, 5);
+ * ```
+ */
 export type ConnackProperties = Pick<
   Properties,
   | "sessionExpiryInterval"
@@ -27,7 +37,20 @@ export type ConnackProperties = Pick<
   | "authenticationData"
 >;
 
-/** CONNACK: the server answers a CONNECT. Source: MQTT 5.0 section 3.2. */
+/**
+ * CONNACK: the server answers a CONNECT. Source: MQTT 5.0 section 3.2.
+ *
+ * @example
+ * ```ts
+ * import { type ConnackPacket, connectReturnCode, encode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * const refusal: ConnackPacket = { type: "connack", sessionPresent: false, reasonCode: ReasonCode.NotAuthorized };
+ * encode(refusal, 5);
+ * // Before MQTT 5 the same has another number, if any.
+ * const returnCode = connectReturnCode(refusal.reasonCode);
+ * if (returnCode !== undefined) encode({ ...refusal, reasonCode: returnCode }, 4);
+ * ```
+ */
 export interface ConnackPacket {
   /** Which kind of packet this is. */
   type: "connack";

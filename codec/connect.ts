@@ -6,7 +6,17 @@ import { type Properties, propertySet, readProperties, writeProperties } from ".
 import { ReasonCode } from "./reason_code.ts";
 import { isTopicName } from "./topic.ts";
 
-/** The properties of {@linkcode ConnectPacket}. */
+/**
+ * The properties of {@linkcode ConnectPacket}. Source: MQTT 5.0 section 3.1.2.11.
+ *
+ * @example
+ * ```ts
+ * import { type ConnectProperties, encode } from "@hookmq/broker/codec";
+ *
+ * const properties: ConnectProperties = { sessionExpiryInterval: 3600, receiveMaximum: 20 };
+ * encode({ type: "connect", protocolLevel: 5, clientId: "phone", cleanStart: false, keepAlive: 60, properties }, 5);
+ * ```
+ */
 export type ConnectProperties = Pick<
   Properties,
   | "sessionExpiryInterval"
@@ -20,7 +30,20 @@ export type ConnectProperties = Pick<
   | "authenticationData"
 >;
 
-/** The properties of {@linkcode Will}. */
+/**
+ * The properties of {@linkcode Will}. Source: MQTT 5.0 section 3.1.3.2.
+ *
+ * @example
+ * ```ts
+ * import type { Will, WillProperties } from "@hookmq/broker/codec";
+ *
+ * // Who is back within half a minute is not reported.
+ * const properties: WillProperties = { willDelayInterval: 30, payloadFormatIndicator: 1 };
+ * const payload = new TextEncoder().encode("offline");
+ * const will: Will = { topic: "phone/state", payload, qos: 1, retain: true, properties };
+ * console.log(will.topic);
+ * ```
+ */
 export type WillProperties = Pick<
   Properties,
   | "willDelayInterval"
@@ -32,7 +55,18 @@ export type WillProperties = Pick<
   | "userProperties"
 >;
 
-/** The message that the server publishes when the client is gone without saying goodbye. */
+/**
+ * The message that the server publishes when the client is gone without saying goodbye. Source: MQTT 5.0 section
+ * 3.1.2.5.
+ *
+ * @example
+ * ```ts
+ * import { encode, type Will } from "@hookmq/broker/codec";
+ *
+ * const will: Will = { topic: "phone/state", payload: new TextEncoder().encode("offline"), qos: 1, retain: true };
+ * encode({ type: "connect", protocolLevel: 4, clientId: "phone", cleanStart: true, keepAlive: 60, will }, 4);
+ * ```
+ */
 export interface Will {
   /** Where it is published. */
   topic: string;
@@ -46,7 +80,25 @@ export interface Will {
   properties?: WillProperties;
 }
 
-/** CONNECT: a client asks for a connection. Source: MQTT 5.0 section 3.1. */
+/**
+ * CONNECT: a client asks for a connection. Source: MQTT 5.0 section 3.1.
+ *
+ * @example
+ * ```ts
+ * import { type ConnectPacket, encode } from "@hookmq/broker/codec";
+ *
+ * const connect: ConnectPacket = {
+ *   type: "connect",
+ *   protocolLevel: 5,
+ *   clientId: "phone",
+ *   cleanStart: true,
+ *   keepAlive: 60,
+ *   username: "alice",
+ *   password: new TextEncoder().encode("correct horse battery staple"),
+ * };
+ * encode(connect, connect.protocolLevel);
+ * ```
+ */
 export interface ConnectPacket {
   /** Which kind of packet this is. */
   type: "connect";

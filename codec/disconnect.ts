@@ -5,13 +5,34 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { allowsReason } from "./reason_code.ts";
 
-/** The properties of {@linkcode DisconnectPacket}. */
+/**
+ * The properties of {@linkcode DisconnectPacket}. Source: MQTT 5.0 section 3.14.2.2.
+ *
+ * @example
+ * ```ts
+ * import { type DisconnectProperties, encode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * const properties: DisconnectProperties = { serverReference: "broker2.example.org:1883" };
+ * encode({ type: "disconnect", reasonCode: ReasonCode.UseAnotherServer, properties }, 5);
+ * ```
+ */
 export type DisconnectProperties = Pick<
   Properties,
   "sessionExpiryInterval" | "reasonString" | "userProperties" | "serverReference"
 >;
 
-/** DISCONNECT: the last packet of a connection. Source: MQTT 5.0 section 3.14. */
+/**
+ * DISCONNECT: the last packet of a connection. Source: MQTT 5.0 section 3.14.
+ *
+ * @example
+ * ```ts
+ * import { type DisconnectPacket, encode, ReasonCode } from "@hookmq/broker/codec";
+ *
+ * // A client that goes, and has its will published nevertheless.
+ * const goodbye: DisconnectPacket = { type: "disconnect", reasonCode: ReasonCode.DisconnectWithWillMessage };
+ * console.log(encode(goodbye, 5)); // Uint8Array [0xe0, 0x01, 0x04]
+ * ```
+ */
 export interface DisconnectPacket {
   /** Which kind of packet this is. */
   type: "disconnect";

@@ -3,7 +3,18 @@ import { ReasonCode } from "./reason_code.ts";
 /** How much of a text an error message quotes, in UTF-16 code units. */
 const QUOTED = 64;
 
-/** What a refusal tells the client besides its reason code; MQTT 5 only. */
+/**
+ * What a refusal tells the client besides its reason code; MQTT 5 only.
+ *
+ * @example
+ * ```ts
+ * import { ReasonCode, ReasonCodeError, type ReasonCodeErrorOptions } from "@hookmq/broker/codec";
+ *
+ * const elsewhere: ReasonCodeErrorOptions = { serverReference: "broker2.example.org:1883" };
+ * const refusal = new ReasonCodeError(ReasonCode.UseAnotherServer, "this broker is full", elsewhere);
+ * console.log(refusal.serverReference); // broker2.example.org:1883
+ * ```
+ */
 export interface ReasonCodeErrorOptions extends ErrorOptions {
   /** Where the client should go instead, with `UseAnotherServer` or `ServerMoved`, e.g. `"broker2.example.org:1883"`. */
   serverReference?: string;

@@ -5,17 +5,40 @@ import { ReasonCode } from "./reason_code.ts";
 import { isTopicName } from "./topic.ts";
 import { MAXIMUM_VARIABLE_BYTE_INTEGER } from "./variable_byte_integer.ts";
 
-/** A name and a value that mean something to the applications only, e.g. `["trace", "7f3a"]`. */
+/**
+ * A name and a value that mean something to the applications only, e.g. `["trace", "7f3a"]`.
+ *
+ * @example
+ * ```ts
+ * import type { UserProperty } from "@hookmq/broker/codec";
+ *
+ * // They keep their order, and a name may occur more than once.
+ * const properties: UserProperty[] = [["hop", "gateway"], ["hop", "site-3"], ["trace", "7f3a"]];
+ * const hops = properties.filter(([name]) => name === "hop").map(([, value]) => value);
+ * console.log(hops); // ["gateway", "site-3"]
+ * ```
+ */
 export type UserProperty = [name: string, value: string];
 
 /**
  * Every property of MQTT 5; each packet type allows some of them. A property that is absent from the packet is absent
  * from the object. Source: MQTT 5.0 section 2.2.2.
+ *
+ * @example
+ * ```ts
+ * import type { Properties } from "@hookmq/broker/codec";
+ *
+ * // Looks a user property up, whatever packet it came with.
+ * function userProperty({ userProperties = [] }: Properties, name: string): string | undefined {
+ *   return userProperties.find(([key]) => key === name)?.[1];
+ * }
+ * console.log(userProperty({ userProperties: [["trace", "7f3a"]] }, "trace")); // 7f3a
+ * ```
  */
 export interface Properties {
-  /** 1 if the payload is UTF-8 text, 0 if it is unspecified bytes. */
+  /** 1 if the payload is UTF-8 text, 0 if it is unspecified bytes; default 0. */
   payloadFormatIndicator?: 0 | 1;
-  /** Lifetime of the message in seconds. */
+  /** Lifetime of the message in seconds; absent if it has no end. */
   messageExpiryInterval?: number;
   /** What the payload is, e.g. a MIME type; 65,535 bytes at most. */
   contentType?: string;
@@ -25,7 +48,10 @@ export interface Properties {
   correlationData?: Uint8Array;
   /** Which subscriptions a message belongs to, 1 to 268,435,455; one in a SUBSCRIBE, several in a PUBLISH. */
   subscriptionIdentifiers?: number[];
-  /** How long the session outlives its connection, in seconds; 4,294,967,295 is for ever. */
+  /**
+   * How long the session outlives its connection, in seconds; 4,294,967,295 is for ever. Default 0 in a CONNECT, and
+   * what that said in a CONNACK and a DISCONNECT.
+   */
   sessionExpiryInterval?: number;
   /** The client identifier that the server chose. */
   assignedClientIdentifier?: string;
@@ -37,7 +63,7 @@ export interface Properties {
   authenticationData?: Uint8Array;
   /** Whether the client wants reason strings and user properties on failures; default true. */
   requestProblemInformation?: boolean;
-  /** How long the server waits after a disconnection before it publishes the will, in seconds. */
+  /** How long the server waits after a disconnection before it publishes the will, in seconds; default 0. */
   willDelayInterval?: number;
   /** Whether the client wants response information in the CONNACK; default false. */
   requestResponseInformation?: boolean;
@@ -59,7 +85,7 @@ export interface Properties {
   retainAvailable?: boolean;
   /** Name-value pairs in the order in which they were sent. */
   userProperties?: UserProperty[];
-  /** The largest packet that the sender of this property accepts, in bytes including the fixed header. */
+  /** The largest packet that the sender of this property accepts, in bytes including the fixed header; default any. */
   maximumPacketSize?: number;
   /** Whether the server supports wildcards in filters; default true. */
   wildcardSubscriptionAvailable?: boolean;

@@ -7,7 +7,18 @@ import { isTopicName } from "./topic.ts";
 import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 import { variableByteIntegerLength, writeVariableByteInteger } from "./variable_byte_integer.ts";
 
-/** The properties of {@linkcode PublishPacket}. */
+/**
+ * The properties of {@linkcode PublishPacket}. Source: MQTT 5.0 section 3.3.2.3.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type PublishProperties } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const properties: PublishProperties = { contentType: "application/json", messageExpiryInterval: 60 };
+ * await broker.publish("kitchen/state", JSON.stringify({ temperature: 21.5 }), { properties });
+ * ```
+ */
 export type PublishProperties = Pick<
   Properties,
   | "payloadFormatIndicator"
@@ -20,7 +31,26 @@ export type PublishProperties = Pick<
   | "contentType"
 >;
 
-/** PUBLISH: a message. Source: MQTT 5.0 section 3.3. */
+/**
+ * PUBLISH: a message. Source: MQTT 5.0 section 3.3.
+ *
+ * @example
+ * ```ts
+ * import { decode, encode, type PublishPacket } from "@hookmq/broker/codec";
+ *
+ * const packet: PublishPacket = {
+ *   type: "publish",
+ *   topic: "kitchen/temperature",
+ *   payload: new TextEncoder().encode("21.5"),
+ *   qos: 1,
+ *   retain: false,
+ *   dup: false,
+ *   packetId: 7,
+ * };
+ * const received = decode(encode(packet, 5), 5);
+ * if (received.type === "publish") console.log(new TextDecoder().decode(received.payload)); // 21.5
+ * ```
+ */
 export interface PublishPacket {
   /** Which kind of packet this is. */
   type: "publish";

@@ -61,7 +61,17 @@ export const ReasonCode = {
 /** One of the values of {@linkcode ReasonCode}. */
 export type ReasonCode = (typeof ReasonCode)[keyof typeof ReasonCode];
 
-/** The types of packet that carry a reason code, by the name that their `type` field has. */
+/**
+ * The types of packet that carry a reason code, by the name that their `type` field has.
+ *
+ * @example
+ * ```ts
+ * import { allowsReason, ReasonCode, type ReasonCodePacketType } from "@hookmq/broker/codec";
+ *
+ * const answers: ReasonCodePacketType[] = ["connack", "puback", "suback", "disconnect"];
+ * console.log(answers.filter((type) => allowsReason(type, ReasonCode.TopicFilterInvalid))); // ["suback", "disconnect"]
+ * ```
+ */
 export type ReasonCodePacketType =
   | "connack"
   | "puback"

@@ -6,10 +6,32 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { allowsReason, ReasonCode } from "./reason_code.ts";
 
-/** The properties of {@linkcode SubackPacket}. */
+/**
+ * The properties of {@linkcode SubackPacket}. Source: MQTT 5.0 section 3.9.2.1.
+ *
+ * @example
+ * ```ts
+ * import { encode, ReasonCode, type SubackProperties } from "@hookmq/broker/codec";
+ *
+ * const properties: SubackProperties = { reasonString: "only home/# is yours" };
+ * encode({ type: "suback", packetId: 1, reasonCodes: [ReasonCode.NotAuthorized], properties }, 5);
+ * ```
+ */
 export type SubackProperties = Pick<Properties, "reasonString" | "userProperties">;
 
-/** SUBACK: the server answers a SUBSCRIBE. Source: MQTT 5.0 section 3.9. */
+/**
+ * SUBACK: the server answers a SUBSCRIBE. Source: MQTT 5.0 section 3.9.
+ *
+ * @example
+ * ```ts
+ * import { encode, ReasonCode, type SubackPacket } from "@hookmq/broker/codec";
+ *
+ * const reasonCodes = [ReasonCode.GrantedQos1, ReasonCode.NotAuthorized];
+ * const answer: SubackPacket = { type: "suback", packetId: 1, reasonCodes };
+ * console.log(encode(answer, 5)); // Uint8Array [0x90, 0x05, 0x00, 0x01, 0x00, 0x01, 0x87]
+ * console.log(encode(answer, 4)); // Uint8Array [0x90, 0x04, 0x00, 0x01, 0x01, 0x80]: it has only one refusal
+ * ```
+ */
 export interface SubackPacket {
   /** Which kind of packet this is. */
   type: "suback";

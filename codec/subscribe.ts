@@ -6,10 +6,36 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { isTopicFilter, parseSharedFilter } from "./topic.ts";
 
-/** The properties of {@linkcode SubscribePacket}. */
+/**
+ * The properties of {@linkcode SubscribePacket}. Source: MQTT 5.0 section 3.8.2.1.
+ *
+ * @example
+ * ```ts
+ * import { encode, type SubscribeProperties } from "@hookmq/broker/codec";
+ *
+ * // Messages for this subscription will say that they are for number 7.
+ * const properties: SubscribeProperties = { subscriptionIdentifiers: [7] };
+ * const all = { topicFilter: "#", qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+ * encode({ type: "subscribe", packetId: 1, subscriptions: [all], properties }, 5);
+ * ```
+ */
 export type SubscribeProperties = Pick<Properties, "subscriptionIdentifiers" | "userProperties">;
 
-/** What a client asks for with one topic filter. Source: MQTT 5.0 section 3.8.3.1. */
+/**
+ * What a client asks for with one topic filter. Source: MQTT 5.0 section 3.8.3.1.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type SubscriptionRequest } from "@hookmq/broker";
+ *
+ * // Nobody gets more than QoS 1 here.
+ * function lowered(request: SubscriptionRequest): SubscriptionRequest {
+ *   return request.qos === 2 ? { ...request, qos: 1 } : request;
+ * }
+ * await using broker = new Broker();
+ * await broker.use({ id: "lower-qos", onSubscribe: (_client, subscriptions) => subscriptions.map(lowered) });
+ * ```
+ */
 export interface SubscriptionRequest {
   /** May hold the wildcards `+` and `#`, and may be a shared subscription's `$share/{group}/{filter}`. */
   topicFilter: string;
@@ -23,7 +49,24 @@ export interface SubscriptionRequest {
   retainHandling: 0 | 1 | 2;
 }
 
-/** SUBSCRIBE: a client asks for messages. Source: MQTT 5.0 section 3.8. */
+/**
+ * SUBSCRIBE: a client asks for messages. Source: MQTT 5.0 section 3.8.
+ *
+ * @example
+ * ```ts
+ * import { encode, type SubscribePacket } from "@hookmq/broker/codec";
+ *
+ * const packet: SubscribePacket = {
+ *   type: "subscribe",
+ *   packetId: 1,
+ *   subscriptions: [
+ *     { topicFilter: "kitchen/+", qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 },
+ *     { topicFilter: "$share/workers/jobs/#", qos: 2, noLocal: false, retainAsPublished: false, retainHandling: 0 },
+ *   ],
+ * };
+ * encode(packet, 5);
+ * ```
+ */
 export interface SubscribePacket {
   /** Which kind of packet this is. */
   type: "subscribe";

@@ -40,7 +40,17 @@ function isPlainFilter(filter: string): boolean {
   );
 }
 
-/** A shared subscription's filter, taken apart. */
+/**
+ * A shared subscription's filter, taken apart. Source: MQTT 5.0 section 4.8.2.
+ *
+ * @example
+ * ```ts
+ * import type { SharedFilter } from "@hookmq/broker/codec";
+ *
+ * const { shareName, topicFilter }: SharedFilter = { shareName: "workers", topicFilter: "jobs/#" };
+ * console.log(`$share/${shareName}/${topicFilter}`); // $share/workers/jobs/#
+ * ```
+ */
 export interface SharedFilter {
   /** The name of the group whose members share the messages, e.g. `"workers"`. */
   shareName: string;

@@ -6,10 +6,32 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { allowsReason } from "./reason_code.ts";
 
-/** The properties of {@linkcode UnsubackPacket}. */
+/**
+ * The properties of {@linkcode UnsubackPacket}. Source: MQTT 5.0 section 3.11.2.1.
+ *
+ * @example
+ * ```ts
+ * import { encode, ReasonCode, type UnsubackProperties } from "@hookmq/broker/codec";
+ *
+ * const properties: UnsubackProperties = { reasonString: "there was no such subscription" };
+ * encode({ type: "unsuback", packetId: 2, reasonCodes: [ReasonCode.NoSubscriptionExisted], properties }, 5);
+ * ```
+ */
 export type UnsubackProperties = Pick<Properties, "reasonString" | "userProperties">;
 
-/** UNSUBACK: the server answers an UNSUBSCRIBE. Source: MQTT 5.0 section 3.11. */
+/**
+ * UNSUBACK: the server answers an UNSUBSCRIBE. Source: MQTT 5.0 section 3.11.
+ *
+ * @example
+ * ```ts
+ * import { encode, ReasonCode, type UnsubackPacket } from "@hookmq/broker/codec";
+ *
+ * const reasonCodes = [ReasonCode.Success, ReasonCode.NoSubscriptionExisted];
+ * const answer: UnsubackPacket = { type: "unsuback", packetId: 2, reasonCodes };
+ * console.log(encode(answer, 5)); // Uint8Array [0xb0, 0x05, 0x00, 0x02, 0x00, 0x00, 0x11]
+ * console.log(encode(answer, 4)); // Uint8Array [0xb0, 0x02, 0x00, 0x02]
+ * ```
+ */
 export interface UnsubackPacket {
   /** Which kind of packet this is. */
   type: "unsuback";

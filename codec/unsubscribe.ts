@@ -6,10 +6,31 @@ import { PacketWriter } from "./packet_writer.ts";
 import { type Properties, propertySet, readProperties, writeProperties } from "./properties.ts";
 import { readTopicFilter } from "./subscribe.ts";
 
-/** The properties of {@linkcode UnsubscribePacket}. */
+/**
+ * The properties of {@linkcode UnsubscribePacket}. Source: MQTT 5.0 section 3.10.2.1.
+ *
+ * @example
+ * ```ts
+ * import { encode, type UnsubscribeProperties } from "@hookmq/broker/codec";
+ *
+ * const properties: UnsubscribeProperties = { userProperties: [["trace", "7f3a"]] };
+ * encode({ type: "unsubscribe", packetId: 2, topicFilters: ["kitchen/+"], properties }, 5);
+ * ```
+ */
 export type UnsubscribeProperties = Pick<Properties, "userProperties">;
 
-/** UNSUBSCRIBE: a client gives subscriptions up. Source: MQTT 5.0 section 3.10. */
+/**
+ * UNSUBSCRIBE: a client gives subscriptions up. Source: MQTT 5.0 section 3.10.
+ *
+ * @example
+ * ```ts
+ * import { encode, type UnsubscribePacket } from "@hookmq/broker/codec";
+ *
+ * // A shared subscription is given up by the whole filter that it was made with.
+ * const packet: UnsubscribePacket = { type: "unsubscribe", packetId: 2, topicFilters: ["$share/workers/jobs/#"] };
+ * encode(packet, 5);
+ * ```
+ */
 export interface UnsubscribePacket {
   /** Which kind of packet this is. */
   type: "unsubscribe";

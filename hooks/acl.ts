@@ -28,7 +28,21 @@ import { covers, levelsOf, overlaps, type TopicLevels } from "./acl/topic_levels
 
 export type { AclRule } from "./acl/rule.ts";
 
-/** Options of {@linkcode aclHook}. */
+/**
+ * Options of {@linkcode aclHook}.
+ *
+ * @example
+ * ```ts
+ * import { type AclOptions, aclHook } from "@hookmq/broker/hooks";
+ *
+ * const ownTopicsOnly: AclOptions = {
+ *   denyByDefault: true,
+ *   rules: [{ permission: "allow", topicFilter: "home/%u/#" }],
+ *   wideSubscriptions: "filter",
+ * };
+ * aclHook(ownTopicsOnly);
+ * ```
+ */
 export interface AclOptions {
   /** In the order in which they are looked at: the first one that matches decides. Default: none. */
   rules?: readonly AclRule[];
@@ -42,7 +56,20 @@ export interface AclOptions {
   wideSubscriptions?: "refuse" | "filter";
 }
 
-/** What {@linkcode aclHook} returns: a hook whose rules can be changed while it is in use. */
+/**
+ * What {@linkcode aclHook} returns: a hook whose rules can be changed while it is in use.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type AclHook, aclHook } from "@hookmq/broker/hooks";
+ *
+ * await using broker = new Broker();
+ * const acl: AclHook = aclHook({ denyByDefault: true });
+ * await broker.use(acl);
+ * acl.addRule({ permission: "allow", topicFilter: "public/#", access: "read" });
+ * ```
+ */
 export interface AclHook extends Hook {
   /** Adds a rule behind the others. @throws {RangeError} If the rule is not valid. */
   addRule(rule: AclRule): void;

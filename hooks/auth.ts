@@ -59,6 +59,15 @@ import { type Login, Verifier } from "./auth/verifier.ts";
  *
  * Throw a `ReasonCodeError` to refuse with another reason code than 0x86; 0x86 and 0x87 count as failed logins, others
  * do not. Any other error is logged and refuses with 0x80, so it may not hold the password.
+ *
+ * @example
+ * ```ts
+ * import { authHook, type Validator } from "@hookmq/broker/hooks";
+ *
+ * const hasToken: Validator = (client, username, password) =>
+ *   username === client.clientId && password === `token of ${username}`;
+ * authHook({ validator: hasToken });
+ * ```
  */
 export type Validator = (
   client: ClientInfo,
@@ -67,7 +76,22 @@ export type Validator = (
   packet: ConnectPacket,
 ) => MaybePromise<boolean>;
 
-/** Options of {@linkcode authHook}; `credentials`, `passwordFile` or `validator` is required. */
+/**
+ * Options of {@linkcode authHook}; `credentials`, `passwordFile` or `validator` is required.
+ *
+ * @example
+ * ```ts
+ * import { authHook, type AuthOptions } from "@hookmq/broker/hooks";
+ *
+ * const options: AuthOptions = {
+ *   credentials: { alice: "correct horse battery staple" },
+ *   allowAnonymous: true,
+ *   maximumFailures: 3,
+ *   maximumBackoff: 300,
+ * };
+ * authHook(options);
+ * ```
+ */
 export interface AuthOptions {
   /**
    * Users and their passwords, in plain text or as a hash: `$scrypt$…` as {@linkcode hashPassword} makes it, or `$7$…`
@@ -116,13 +140,35 @@ export interface AuthOptions {
   maximumBackoff?: number;
 }
 
-/** Options of {@linkcode AuthHook.removeUser}. */
+/**
+ * Options of {@linkcode AuthHook.removeUser}.
+ *
+ * @example
+ * ```ts
+ * import { authHook, type RemoveUserOptions } from "@hookmq/broker/hooks";
+ *
+ * const auth = authHook({ credentials: { alice: "correct horse battery staple" } });
+ * const mayStay: RemoveUserOptions = { disconnect: false };
+ * console.log(auth.removeUser("alice", mayStay)); // true
+ * ```
+ */
 export interface RemoveUserOptions {
   /** Whether clients that are connected as the user are disconnected, with 0x87. Default true. */
   disconnect?: boolean;
 }
 
-/** What an {@linkcode AuthHook} has done, and does at this moment. */
+/**
+ * What an {@linkcode AuthHook} has done, and does at this moment.
+ *
+ * @example
+ * ```ts
+ * import { authHook, type AuthStats } from "@hookmq/broker/hooks";
+ *
+ * const auth = authHook({ credentials: { alice: "correct horse battery staple" } });
+ * const { accepted, failed, heldBack }: AuthStats = auth.stats();
+ * console.log(`${accepted} logins, ${failed} failures, ${heldBack} held back`); // 0 logins, 0 failures, 0 held back
+ * ```
+ */
 export interface AuthStats {
   /** Logins that succeeded, those of anonymous clients not counted. */
   accepted: number;
@@ -140,7 +186,20 @@ export interface AuthStats {
   waiting: number;
 }
 
-/** What {@linkcode authHook} returns. */
+/**
+ * What {@linkcode authHook} returns.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type AuthHook, authHook } from "@hookmq/broker/hooks";
+ *
+ * await using broker = new Broker();
+ * const auth: AuthHook = authHook({ credentials: {} });
+ * await broker.use(auth);
+ * auth.addUser("alice", "correct horse battery staple");
+ * ```
+ */
 export interface AuthHook extends Hook {
   /**
    * Adds a user, or gives one another password; clients that are connected as this user stay. The password file is not

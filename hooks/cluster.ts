@@ -4,7 +4,22 @@ import type { ClusterHealth } from "./cluster/cluster_node.ts";
 import { nodeHook } from "./cluster/node_hook.ts";
 import { assertNodeOptions, type RedisClient, type RedisConnectionOptions } from "./cluster/options.ts";
 
-/** Options of {@linkcode clusterHook}. */
+/**
+ * Options of {@linkcode clusterHook}.
+ *
+ * @example
+ * ```ts
+ * import { clusterHook, type ClusterOptions } from "@hookmq/broker/hooks";
+ *
+ * const options: ClusterOptions = {
+ *   addrs: ["redis-1.example.org:6379", "redis-2.example.org:6379"],
+ *   nodeId: "broker-1",
+ *   heartbeatInterval: 1,
+ *   nodeTtl: 5,
+ * };
+ * clusterHook(options);
+ * ```
+ */
 export interface ClusterOptions extends RedisConnectionOptions {
   /**
    * Names this broker among the nodes of the cluster; no two that run may have the same. 1 to 128 letters, digits, and
@@ -22,7 +37,23 @@ export interface ClusterOptions extends RedisConnectionOptions {
   nodeTtl?: number;
 }
 
-/** What {@linkcode clusterHook} returns. */
+/**
+ * What {@linkcode clusterHook} returns.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type ClusterHook, clusterHook } from "@hookmq/broker/hooks";
+ *
+ * const [addr] = Deno.args;
+ * const cluster: ClusterHook = clusterHook({ addr, nodeId: "broker-1" });
+ * await using broker = new Broker();
+ * if (addr !== undefined) {
+ *   await broker.use(cluster);
+ *   console.log(await cluster.getActiveNodes()); // e.g. ["broker-1", "broker-2"]
+ * }
+ * ```
+ */
 export interface ClusterHook extends Hook {
   /** The client of ioredis that commands go by. @throws {Error} Before the hook has been added to a broker. */
   readonly client: RedisClient;
@@ -51,7 +82,7 @@ export interface ClusterHook extends Hook {
   storeRetained(topic: string, packet: PublishPacket): Promise<void>;
   /** The retained messages whose topics match a filter. */
   getRetained(topicFilter: string): Promise<PublishPacket[]>;
-  /** Whether the node is connected with the others, and why not. */
+  /** Whether the node is connected with the others, and why not. @throws {Error} As `client` does. */
   health(): ClusterHealth;
 }
 
@@ -68,9 +99,19 @@ export interface ClusterHook extends Hook {
  * import { Broker } from "@hookmq/broker";
  * import { clusterHook } from "@hookmq/broker/hooks";
  *
- * await using broker = new Broker();
+ * const broker = new Broker();
  * await broker.use(clusterHook({ addr: "redis.example.org:6379", nodeId: "broker-1" }));
  * await broker.listen({ hostname: "0.0.0.0" });
+ * ```
+ *
+ * @example A node if it is told where Redis is, and otherwise a broker for itself
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { clusterHook } from "@hookmq/broker/hooks";
+ *
+ * const [addr] = Deno.args;
+ * await using broker = new Broker();
+ * if (addr !== undefined) await broker.use(clusterHook({ addr, nodeId: Deno.hostname() }));
  * ```
  *
  * `broker.use` rejects if Redis cannot be used, or if another broker that runs has the node id.

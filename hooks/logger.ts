@@ -48,10 +48,33 @@ export const LogLevel = {
   all: 15,
 } as const;
 
-/** The name of a bit of {@linkcode LogLevel}. */
+/**
+ * The name of a bit of {@linkcode LogLevel}.
+ *
+ * @example
+ * ```ts
+ * import { loggerHook, type LogLevelName } from "@hookmq/broker/hooks";
+ *
+ * const level: LogLevelName[] = ["connection", "session"];
+ * loggerHook({ level });
+ * ```
+ */
 export type LogLevelName = keyof typeof LogLevel;
 
-/** Options of {@linkcode loggerHook}. */
+/**
+ * Options of {@linkcode loggerHook}.
+ *
+ * @example
+ * ```ts
+ * import { loggerHook, type LoggerOptions, LogLevel } from "@hookmq/broker/hooks";
+ *
+ * const options: LoggerOptions = {
+ *   logger: { debug: () => {}, info: console.info, warn: console.warn, error: console.error },
+ *   level: LogLevel.all,
+ * };
+ * loggerHook(options);
+ * ```
+ */
 export interface LoggerOptions {
   /**
    * Where to write: anything with `debug`, `info`, `warn` and `error`, which get a message with names in braces and an

@@ -28,7 +28,17 @@ import { BrokerMeter } from "./sys/broker_meter.ts";
 
 export type { HealthReport };
 
-/** Options of {@linkcode metricsHook}. */
+/**
+ * Options of {@linkcode metricsHook}.
+ *
+ * @example
+ * ```ts
+ * import { metricsHook, type MetricsOptions } from "@hookmq/broker/hooks";
+ *
+ * const forTheWholeNetwork: MetricsOptions = { hostname: "0.0.0.0", port: 9883 };
+ * metricsHook(forTheWholeNetwork);
+ * ```
+ */
 export interface MetricsOptions {
   /** 0 lets the system choose one. Default 9883. */
   port?: number;
@@ -36,7 +46,23 @@ export interface MetricsOptions {
   hostname?: string;
 }
 
-/** What {@linkcode metricsHook} returns. */
+/**
+ * What {@linkcode metricsHook} returns.
+ *
+ * @example
+ * ```ts
+ * import { type MetricsHook, metricsHook } from "@hookmq/broker/hooks";
+ * import { Gauge } from "prom-client";
+ *
+ * const metrics: MetricsHook = metricsHook();
+ * const temperature = new Gauge({
+ *   name: "kitchen_temperature_celsius",
+ *   help: "What the sensor in the kitchen said last.",
+ *   registers: [metrics.registry],
+ * });
+ * temperature.set(21.5);
+ * ```
+ */
 export interface MetricsHook extends Hook {
   /** Where the pages are served; `undefined` while the hook is not in use. */
   readonly address: Deno.NetAddr | undefined;

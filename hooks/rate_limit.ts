@@ -17,7 +17,17 @@ import { ReasonCodeError } from "../codec/errors.ts";
 import type { PublishPacket } from "../codec/publish.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 
-/** Options of {@linkcode rateLimitHook}; `publishRate` or `byteRate` must be there. */
+/**
+ * Options of {@linkcode rateLimitHook}; `publishRate` or `byteRate` must be there.
+ *
+ * @example
+ * ```ts
+ * import { rateLimitHook, type RateLimitOptions } from "@hookmq/broker/hooks";
+ *
+ * const tenAMinute: RateLimitOptions = { publishRate: 10, interval: 60, scope: "username", onExceed: "disconnect" };
+ * rateLimitHook(tenAMinute);
+ * ```
+ */
 export interface RateLimitOptions {
   /** Messages per `interval`, more than 0. Default: any number. */
   publishRate?: number;
@@ -51,7 +61,17 @@ export interface RateLimitOptions {
   now?: () => number;
 }
 
-/** How many messages were over the limit, by what happened to them. */
+/**
+ * How many messages were over the limit, by what happened to them.
+ *
+ * @example
+ * ```ts
+ * import { type RateLimitCounters, rateLimitHook } from "@hookmq/broker/hooks";
+ *
+ * const { dropped, delayed, disconnected }: RateLimitCounters = rateLimitHook({ publishRate: 100 }).counters();
+ * console.log(dropped + delayed + disconnected); // 0
+ * ```
+ */
 export interface RateLimitCounters {
   /** Refused, or lost since their client was gone before their time had come. */
   dropped: number;
@@ -61,7 +81,20 @@ export interface RateLimitCounters {
   disconnected: number;
 }
 
-/** What {@linkcode rateLimitHook} returns. */
+/**
+ * What {@linkcode rateLimitHook} returns.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type RateLimitHook, rateLimitHook } from "@hookmq/broker/hooks";
+ *
+ * await using broker = new Broker();
+ * const rateLimit: RateLimitHook = rateLimitHook({ publishRate: 100, onExceed: "delay" });
+ * await broker.use(rateLimit);
+ * console.log(`${rateLimit.counters().delayed} messages had to wait`); // 0 messages had to wait
+ * ```
+ */
 export interface RateLimitHook extends Hook {
   /** What has happened since the hook was made. */
   counters(): RateLimitCounters;

@@ -4,7 +4,17 @@ import type { ClusterHealth } from "./cluster/cluster_node.ts";
 import { nodeHook } from "./cluster/node_hook.ts";
 import { assertNodeOptions, type RedisClient, type RedisConnectionOptions } from "./cluster/options.ts";
 
-/** Options of {@linkcode redisHook}. */
+/**
+ * Options of {@linkcode redisHook}.
+ *
+ * @example
+ * ```ts
+ * import { redisHook, type RedisHookOptions } from "@hookmq/broker/hooks";
+ *
+ * const options: RedisHookOptions = { addr: "rediss://broker:secret@redis.example.org:6380", nodeId: "broker-1" };
+ * redisHook(options);
+ * ```
+ */
 export interface RedisHookOptions extends RedisConnectionOptions {
   /**
    * Names this broker, and has messages routed between brokers that have a name: 1 to 128 letters, digits, and characters of
@@ -13,7 +23,23 @@ export interface RedisHookOptions extends RedisConnectionOptions {
   nodeId?: string;
 }
 
-/** What {@linkcode redisHook} returns. */
+/**
+ * What {@linkcode redisHook} returns.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type RedisHook, redisHook } from "@hookmq/broker/hooks";
+ *
+ * const [addr] = Deno.args;
+ * const redis: RedisHook = redisHook({ addr });
+ * await using broker = new Broker();
+ * if (addr !== undefined) {
+ *   await broker.use(redis);
+ *   console.log(await redis.getRetained("#"), redis.health().ok);
+ * }
+ * ```
+ */
 export interface RedisHook extends Hook {
   /** The client of ioredis that commands go by. @throws {Error} Before the hook has been added to a broker. */
   readonly client: RedisClient;
@@ -21,7 +47,7 @@ export interface RedisHook extends Hook {
   storeRetained(topic: string, packet: PublishPacket): Promise<void>;
   /** The retained messages whose topics match a filter. */
   getRetained(topicFilter: string): Promise<PublishPacket[]>;
-  /** Whether Redis can be used, and why not. */
+  /** Whether Redis can be used, and why not. @throws {Error} As `client` does. */
   health(): ClusterHealth;
 }
 
@@ -36,9 +62,19 @@ export interface RedisHook extends Hook {
  * import { Broker } from "@hookmq/broker";
  * import { redisHook } from "@hookmq/broker/hooks";
  *
- * await using broker = new Broker();
+ * const broker = new Broker();
  * await broker.use(redisHook({ addr: "localhost:6379", password: "secret" }));
  * await broker.listen();
+ * ```
+ *
+ * @example In Redis if the program is told where that is, and otherwise in memory
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { redisHook } from "@hookmq/broker/hooks";
+ *
+ * const [addr] = Deno.args;
+ * await using broker = new Broker();
+ * if (addr !== undefined) await broker.use(redisHook({ addr }));
  * ```
  *
  * `broker.use` rejects if Redis cannot be used, or if another broker that runs has the node id.

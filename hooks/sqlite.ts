@@ -6,7 +6,17 @@ import type { Operation, SessionOperation } from "./sqlite/operations.ts";
 import { outgoingFlags, Restorer, subscriptionOptions, toFrame, toJson, willToFrame } from "./sqlite/rows.ts";
 import { Writer } from "./sqlite/writer.ts";
 
-/** Options of {@linkcode sqliteHook}. */
+/**
+ * Options of {@linkcode sqliteHook}.
+ *
+ * @example
+ * ```ts
+ * import { sqliteHook, type SqliteOptions } from "@hookmq/broker/hooks";
+ *
+ * const options: SqliteOptions = { path: "./hookmq.db", maximumSize: 10 * 1024 ** 3 };
+ * sqliteHook(options);
+ * ```
+ */
 export interface SqliteOptions {
   /** The database's file, e.g. `"./hookmq.db"`; it is made if it is not there. Its log lies next to it, with `-wal` behind the name. */
   path: string;
@@ -14,7 +24,21 @@ export interface SqliteOptions {
   maximumSize?: number;
 }
 
-/** A hook that keeps sessions and retained messages in a file. */
+/**
+ * What {@linkcode sqliteHook} returns: a hook that keeps sessions and retained messages in a file.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type SqliteHook, sqliteHook } from "@hookmq/broker/hooks";
+ *
+ * const sqlite: SqliteHook = sqliteHook({ path: "./hookmq.db" });
+ * await using broker = new Broker();
+ * await broker.use(sqlite);
+ * const { ok, reason } = sqlite.health();
+ * console.log(ok ? "all is stored" : reason); // all is stored
+ * ```
+ */
 export interface SqliteHook extends Hook {
   /** Whether the file can be written at the moment, and why not. */
   health(): { ok: boolean; reason?: string };

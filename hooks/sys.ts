@@ -46,7 +46,17 @@ export type { BrokerMetrics, LoadAverages };
 /** The longest time that the runtime's timers can wait, in seconds. */
 const LONGEST_INTERVAL = 2_147_483;
 
-/** Options of {@linkcode sysHook}. */
+/**
+ * Options of {@linkcode sysHook}.
+ *
+ * @example
+ * ```ts
+ * import { sysHook, type SysOptions } from "@hookmq/broker/hooks";
+ *
+ * const onceAMinute: SysOptions = { interval: 60, version: "kitchen broker", topicPrefix: "$SYS/kitchen" };
+ * sysHook(onceAMinute);
+ * ```
+ */
 export interface SysOptions {
   /**
    * Time between two publications, in seconds, from 0.1 on. Default 10. With 0 the topics are published once, when the
@@ -62,7 +72,23 @@ export interface SysOptions {
   topicPrefix?: string;
 }
 
-/** All that {@linkcode sysHook} knows. */
+/**
+ * All that {@linkcode sysHook} knows.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { sysHook, type SysMetrics } from "@hookmq/broker/hooks";
+ *
+ * function summary({ clientsConnected, load, version }: SysMetrics): string {
+ *   return `${version}: ${clientsConnected} clients, ${load.publishReceived.oneMinute} messages a minute`;
+ * }
+ * const sys = sysHook({ interval: 0, version: "my broker" });
+ * await using broker = new Broker();
+ * await broker.use(sys);
+ * console.log(summary(sys.metrics())); // my broker: 0 clients, 0 messages a minute
+ * ```
+ */
 export interface SysMetrics extends BrokerMetrics {
   /** As in the options. */
   version: string;
@@ -70,7 +96,21 @@ export interface SysMetrics extends BrokerMetrics {
   load: SysLoad;
 }
 
-/** Load averages. */
+/**
+ * How fast a broker's figures grow, per minute, averaged over three times.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { sysHook, type SysLoad } from "@hookmq/broker/hooks";
+ *
+ * const sys = sysHook({ interval: 60 });
+ * await using broker = new Broker();
+ * await broker.use(sys);
+ * const { bytesReceived, bytesSent }: SysLoad = sys.metrics().load;
+ * console.log(`${bytesReceived.oneMinute + bytesSent.oneMinute} bytes a minute`); // 0 bytes a minute
+ * ```
+ */
 export interface SysLoad {
   /** Bytes from clients. */
   bytesReceived: LoadAverages;
@@ -105,7 +145,21 @@ const loadFigures = [
   "connectionsAccepted",
 ] as const satisfies readonly (keyof SysLoad)[];
 
-/** What {@linkcode sysHook} returns. */
+/**
+ * What {@linkcode sysHook} returns.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type SysHook, sysHook } from "@hookmq/broker/hooks";
+ *
+ * const sys: SysHook = sysHook();
+ * await using broker = new Broker();
+ * await broker.use(sys);
+ * sys.incrementSubscriptions(3);
+ * console.log(sys.metrics().subscriptions); // 3
+ * ```
+ */
 export interface SysHook extends Hook {
   /** All figures, as of now. @throws {Error} If the hook has not been added to a broker yet. */
   metrics(): SysMetrics;

@@ -1,10 +1,21 @@
 import { BlockList, isIP, isIPv6 } from "node:net";
 
-/** Which peers speak for others: load balancers that put a PROXY protocol header in front of each connection. */
+/**
+ * Which peers speak for others: load balancers that put a PROXY protocol header in front of each connection.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type ProxyProtocolOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const proxyProtocol: ProxyProtocolOptions = { trusted: ["10.0.0.5", "192.168.0.0/16"] };
+ * await broker.listen({ port: 0, proxyProtocol });
+ * ```
+ */
 export interface ProxyProtocolOptions {
   /**
    * Addresses and networks, e.g. `["10.0.0.5", "192.168.0.0/16", "::1"]`. Connections from these must begin with a header
-   * of version 1 or 2; all others are what they are.
+   * of version 1 or 2; all others are what they are. With any other entry `listen` rejects with a `RangeError`.
    */
   trusted: readonly string[];
 }

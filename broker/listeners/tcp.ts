@@ -4,7 +4,18 @@ import { acceptAll } from "./accept_loop.ts";
 import { hostAndPort } from "./host_and_port.ts";
 import { type ProxyHeader, type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
 
-/** Where to listen for TCP connections. */
+/**
+ * Where to listen for TCP connections.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type TcpListenOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const everywhere: TcpListenOptions = { hostname: "0.0.0.0", port: 0 };
+ * await broker.listen(everywhere);
+ * ```
+ */
 export interface TcpListenOptions {
   /** Default `"tcp"`. */
   transport?: "tcp";

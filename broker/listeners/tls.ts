@@ -5,7 +5,18 @@ import type { ProxyProtocolOptions } from "./proxy_protocol.ts";
 import { listenForSockets } from "./socket_server.ts";
 import { TlsContext, type TlsOptions } from "./tls_context.ts";
 
-/** Where to listen for TLS connections, and with which certificates. */
+/**
+ * Where to listen for TLS connections, and with which certificates.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type TlsListenOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const options: TlsListenOptions = { transport: "tls", port: 0, certificate: "server.pem", key: "server.key" };
+ * await broker.listen(options).catch((error) => console.error(error.message)); // e.g. that there is no server.pem
+ * ```
+ */
 export interface TlsListenOptions extends TlsOptions {
   /** Tells this listener from the others. */
   transport: "tls";

@@ -4,7 +4,22 @@ import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Newcomer } from "./socket_server.ts";
 
-/** With what a listener proves who it is, and what it asks of its clients. */
+/**
+ * With what a listener proves who it is, and what it asks of its clients.
+ *
+ * @example
+ * ```ts
+ * import type { NetworkListenOptions, TlsOptions } from "@hookmq/broker";
+ *
+ * const mutual: TlsOptions = {
+ *   certificate: "server.pem",
+ *   key: "server.key",
+ *   clientCertificateAuthority: "clients.pem",
+ * };
+ * const listeners: NetworkListenOptions[] = [{ transport: "tls", ...mutual }, { transport: "wss", ...mutual }];
+ * console.log(listeners.length); // 2
+ * ```
+ */
 export interface TlsOptions {
   /** The server's certificate, with intermediate ones behind it: a file's path, or the PEM text itself. */
   certificate: string;

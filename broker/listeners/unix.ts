@@ -2,7 +2,18 @@ import { cannotListen, type ListenContext, type Listener, type UnixAddress } fro
 import { ConnTransport } from "../transports/conn_transport.ts";
 import { acceptAll } from "./accept_loop.ts";
 
-/** Where to listen for connections from this machine, on a Unix socket. */
+/**
+ * Where to listen for connections from this machine, on a Unix socket.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type UnixListenOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const forItsGroup: UnixListenOptions = { transport: "unix", path: "hookmq.sock", mode: 0o660 };
+ * await broker.listen(forItsGroup);
+ * ```
+ */
 export interface UnixListenOptions {
   /** Tells this listener from the others. */
   transport: "unix";

@@ -14,11 +14,27 @@ const FRAME_ALLOWANCE = 1024 * 1024;
 /** How long a peer may take to answer to a close frame, in milliseconds. */
 const CLOSE_TIMEOUT = 2000;
 
-/** Where to listen for WebSockets. */
+/**
+ * Where to listen for WebSockets.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type WebSocketListenOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const forThePage: WebSocketListenOptions = {
+ *   transport: "ws",
+ *   port: 0,
+ *   path: "/mqtt",
+ *   origins: ["https://dashboard.example.org"],
+ * };
+ * await broker.listen(forThePage);
+ * ```
+ */
 export interface WebSocketListenOptions {
   /** Tells this listener from the others; `"wss"` is a WebSocket over TLS. */
   transport: "ws";
-  /** 0 lets the system choose one. Default 8083. */
+  /** 0 lets the system choose one. Default 8083, with TLS 8084. */
   port?: number;
   /** A host name or address of this machine, `"0.0.0.0"` for all of them. Default `"127.0.0.1"`. */
   hostname?: string;
@@ -33,7 +49,23 @@ export interface WebSocketListenOptions {
   proxyProtocol?: ProxyProtocolOptions;
 }
 
-/** Where to listen for WebSockets over TLS, and with which certificates. */
+/**
+ * Where to listen for WebSockets over TLS, and with which certificates.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type SecureWebSocketListenOptions } from "@hookmq/broker";
+ *
+ * await using broker = new Broker();
+ * const options: SecureWebSocketListenOptions = {
+ *   transport: "wss",
+ *   port: 0,
+ *   certificate: "server.pem",
+ *   key: "server.key",
+ * };
+ * await broker.listen(options).catch((error) => console.error(error.message)); // e.g. that there is no server.pem
+ * ```
+ */
 export interface SecureWebSocketListenOptions extends Omit<WebSocketListenOptions, "transport">, TlsOptions {
   /** Tells this listener from the others. */
   transport: "wss";

@@ -16,6 +16,17 @@ import { everyTopic, levelsOf, type TopicLevels } from "./topic_levels.ts";
  *   - { permission: allow, clientId: "sensor-*", topicFilter: "sensors/%c/#", access: write }
  *   - { permission: allow, topicFilter: "home/%u/#" }
  * ```
+ *
+ * @example In a program
+ * ```ts
+ * import { aclHook, type AclRule } from "@hookmq/broker/hooks";
+ *
+ * const rules: AclRule[] = [
+ *   { permission: "allow", username: "admin" },
+ *   { permission: "deny", clientId: "sensor-*", access: "read" },
+ * ];
+ * aclHook({ rules });
+ * ```
  */
 export interface AclRule {
   /** What follows if the rule matches. */

@@ -31,7 +31,17 @@ interface Sha512Hash extends SaltedDigest {
   readonly form: "sha512";
 }
 
-/** How {@linkcode hashPassword} hashes. */
+/**
+ * How {@linkcode hashPassword} hashes.
+ *
+ * @example
+ * ```ts
+ * import { type HashOptions, hashPassword } from "@hookmq/broker/hooks";
+ *
+ * const forMosquittoAsWell: HashOptions = { form: "pbkdf2", cost: 10_000 };
+ * console.log(await hashPassword("correct horse battery staple", forMosquittoAsWell)); // $7$10000$…
+ * ```
+ */
 export interface HashOptions {
   /**
    * `"scrypt"` (RFC 7914) needs memory as well as time, which makes guessing dear; `"pbkdf2"` (PBKDF2-HMAC-SHA512) is

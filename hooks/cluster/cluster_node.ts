@@ -23,7 +23,20 @@ const LAST_ANSWER = 1500;
 /** Each of the things that are done then may take so long. */
 const LAST_WRITES = 3000;
 
-/** How a node of a cluster is. */
+/**
+ * How a node of a cluster is.
+ *
+ * @example
+ * ```ts
+ * import type { ClusterHealth } from "@hookmq/broker/hooks";
+ *
+ * function describe({ ok, reason, nodes, pending }: ClusterHealth): string {
+ *   return ok ? `${nodes.length} nodes` : `${reason}; ${pending.changes} changes wait`;
+ * }
+ * const state = { isConnected: true, pending: { changes: 0, bytes: 0 }, nodes: ["broker-1", "broker-2"], dropped: 0 };
+ * console.log(describe({ ok: true, ...state })); // 2 nodes
+ * ```
+ */
 export interface ClusterHealth extends HookHealth {
   /** Whether Redis can be reached. */
   readonly isConnected: boolean;

@@ -4,10 +4,32 @@ import { parseAddress } from "./address.ts";
 import type { ClusterNodeOptions } from "./cluster_node.ts";
 import type { LinkOptions } from "./link.ts";
 
-/** A client of `npm:ioredis`: for a single server, or for a Redis Cluster. */
+/**
+ * A client of `npm:ioredis`: for a single server, or for a Redis Cluster.
+ *
+ * @example
+ * ```ts
+ * import { redisHook, type RedisClient } from "@hookmq/broker/hooks";
+ * import { Redis } from "ioredis";
+ *
+ * const client: RedisClient = new Redis({ host: "redis.example.org", lazyConnect: true });
+ * redisHook({ client });
+ * client.disconnect();
+ * ```
+ */
 export type RedisClient = InstanceType<typeof import("ioredis")["Redis"] | typeof import("ioredis")["Cluster"]>;
 
-/** How a connection to Redis is secured. */
+/**
+ * How a connection to Redis is secured.
+ *
+ * @example
+ * ```ts
+ * import { redisHook, type RedisTlsOptions } from "@hookmq/broker/hooks";
+ *
+ * const tls: RedisTlsOptions = { certificateAuthority: "redis-ca.pem", certificate: "broker.pem", key: "broker.key" };
+ * redisHook({ addr: "redis.example.org:6380", tls });
+ * ```
+ */
 export interface RedisTlsOptions {
   /** The authority that has signed the server's certificate: a file's path, or the PEM text itself. Default: those of the system. */
   certificateAuthority?: string;
@@ -17,7 +39,18 @@ export interface RedisTlsOptions {
   key?: string;
 }
 
-/** Where Redis is, and how a node behaves there: what {@linkcode redisHook} and {@linkcode clusterHook} have in common. */
+/**
+ * Where Redis is, and how a node behaves there: what {@linkcode redisHook} and {@linkcode clusterHook} have in common.
+ *
+ * @example
+ * ```ts
+ * import { clusterHook, type RedisConnectionOptions, redisHook } from "@hookmq/broker/hooks";
+ *
+ * const connection: RedisConnectionOptions = { addr: "redis.example.org", password: "secret", keyPrefix: "home:" };
+ * redisHook(connection);
+ * clusterHook({ ...connection, nodeId: "broker-1" });
+ * ```
+ */
 export interface RedisConnectionOptions {
   /**
    * The address of a single Redis or Valkey server: `"host"`, `"host:port"`, or `"redis://user:password@host:port/database"`,

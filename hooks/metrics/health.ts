@@ -1,6 +1,16 @@
 import type { HookHealth } from "../../broker/hooks.ts";
 
-/** How a part of the broker is. */
+/**
+ * How a part of the broker is.
+ *
+ * @example
+ * ```ts
+ * import { type HealthReport, metricsHook } from "@hookmq/broker/hooks";
+ *
+ * const away: HealthReport = { ok: false, reason: "the archive does not answer", ready: true };
+ * metricsHook().setHealth("archive", away);
+ * ```
+ */
 export type HealthReport =
   | {
     /** It works as it should. */

@@ -1,6 +1,20 @@
 import type { Broker } from "../../broker/broker.ts";
 
-/** What a broker holds and has done: what both the `$SYS` topics and the Prometheus page are made of. */
+/**
+ * What a broker holds and has done: what both the `$SYS` topics and the Prometheus page are made of.
+ *
+ * @example
+ * ```ts
+ * import { Broker } from "@hookmq/broker";
+ * import { type BrokerMetrics, sysHook } from "@hookmq/broker/hooks";
+ *
+ * const sys = sysHook();
+ * await using broker = new Broker();
+ * await broker.use(sys);
+ * const { uptime, clientsMaximum, heapMaximum }: BrokerMetrics = sys.metrics();
+ * console.log(`${uptime} s, at most ${clientsMaximum} clients and ${Math.round(heapMaximum / 2 ** 20)} MiB`);
+ * ```
+ */
 export interface BrokerMetrics {
   /** Whole seconds since the broker was made. */
   uptime: number;

@@ -1,4 +1,17 @@
-/** A rate per minute, averaged over three times. */
+/**
+ * A rate per minute, averaged over three times.
+ *
+ * @example
+ * ```ts
+ * import type { LoadAverages } from "@hookmq/broker/hooks";
+ *
+ * // Whether much more is going on than usual.
+ * function isPeak({ oneMinute, fifteenMinutes }: LoadAverages): boolean {
+ *   return oneMinute > 2 * fifteenMinutes;
+ * }
+ * console.log(isPeak({ oneMinute: 900, fiveMinutes: 500, fifteenMinutes: 300 })); // true
+ * ```
+ */
 export interface LoadAverages {
   /** Over about one minute. */
   oneMinute: number;
