@@ -207,6 +207,11 @@ export interface RemoteMessage {
   readonly publisherId: string | undefined;
   /** Whether its publisher will not send it again if it is refused: it was acknowledged before, or is a will. */
   readonly isPublished: boolean;
+  /**
+   * The client in whose session it waited before, from which it is being removed; `undefined` if it did in none. If that session
+   * is another broker's by now, so that it stays there, it must not be here as well.
+   */
+  readonly passedOnBy: string | undefined;
   /** The message as it can be stored: one and the same object for all who get it. */
   stored(): StoredMessage;
 }
@@ -294,6 +299,11 @@ export interface QueuedMessage {
   readonly isAdmitted: boolean;
   /** Whether its publisher will not send it again if it is refused: it was acknowledged before, or is a will. */
   readonly isPublished: boolean;
+  /**
+   * The client in whose session it waited before, from which it is being removed; `undefined` if it did in none. If that session
+   * is another broker's by now, so that it stays there, it must not be here as well.
+   */
+  readonly passedOnBy: string | undefined;
 }
 
 /**

@@ -23,11 +23,11 @@ export class RemoteReceiver implements Subscriber {
     return this.#remote.isConnected ? Readiness.Ready : Readiness.Offline;
   }
 
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup): void {
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): void {
     // They describe this broker, and every other one has its own.
     if (message.topic.name.startsWith("$SYS/")) return;
     try {
-      message.waitFor(this.#remote.deliver(new OutboundMessage(message, delivery, group, this.#slab)));
+      message.waitFor(this.#remote.deliver(new OutboundMessage(message, delivery, group, passedOnBy, this.#slab)));
     } catch (error) {
       message.waitFor(Promise.reject(error));
     }
@@ -43,16 +43,24 @@ class OutboundMessage implements RemoteMessage {
   readonly shareFilter: string | undefined;
   readonly publisherId: string | undefined;
   readonly isPublished: boolean;
+  readonly passedOnBy: string | undefined;
   readonly #message: Message;
   readonly #slab: Slab;
 
-  constructor(message: Message, delivery: Delivery, group: SharedGroup | undefined, slab: Slab) {
+  constructor(
+    message: Message,
+    delivery: Delivery,
+    group: SharedGroup | undefined,
+    passedOnBy: string | undefined,
+    slab: Slab,
+  ) {
     this.qos = message.qos < delivery.qos ? message.qos : delivery.qos;
     this.retain = message.retain && delivery.retainAsPublished;
     this.identifiers = delivery.identifiers;
     this.shareFilter = group?.topicFilter;
     this.publisherId = message.publisherId;
     this.isPublished = message.isUnrepeatable;
+    this.passedOnBy = passedOnBy;
     this.#message = message;
     this.#slab = slab;
     const { bytes, packetIdOffset } = message.encoded(true, this.qos > 0, undefined, "name");

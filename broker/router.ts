@@ -87,10 +87,13 @@ export class Router {
     return this.#filtered ? this.#filter(message, session) : message;
   }
 
-  /** Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it. */
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup): MaybePromise<void> {
-    if (!this.#filtered) return delivery.subscriber.deliver(message, delivery, group);
-    return then(this.#admit(message, delivery, group), deliverTo);
+  /**
+   * Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it.
+   * `passedOnBy` is the client in whose session it waited before.
+   */
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): MaybePromise<void> {
+    if (!this.#filtered) return delivery.subscriber.deliver(message, delivery, group, passedOnBy);
+    return then(this.#admit(message, delivery, group), (target) => deliverTo(target, passedOnBy));
   }
 
   /** Sends a new subscriber the retained messages that match its filter. */
@@ -169,7 +172,7 @@ export class Router {
       }
     }
     for (let index = 0; index < groups.length; index++) {
-      const delivered = then(this.#admitMember(message, groups[index]), deliverTo);
+      const delivered = then(this.#admitMember(message, groups[index]), (target) => deliverTo(target));
       if (isPromise(delivered)) (pending ??= []).push(delivered);
     }
     return pending && Promise.all(pending).then(() => {});
@@ -304,8 +307,8 @@ function leastReadiness({ qos }: Message): Readiness {
   return qos > 0 ? Readiness.Offline : Readiness.Busy;
 }
 
-function deliverTo(target: Target | undefined): void {
-  target?.delivery.subscriber.deliver(target.message, target.delivery, target.group);
+function deliverTo(target: Target | undefined, passedOnBy?: string): void {
+  target?.delivery.subscriber.deliver(target.message, target.delivery, target.group, passedOnBy);
 }
 
 /** On what terms the message goes to this subscriber, who may be its publisher [MQTT-3.8.3-3]. */

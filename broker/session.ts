@@ -259,7 +259,7 @@ export class Session implements Subscriber {
     return this.#mayPublish(client) && this.#backlog === undefined ? Readiness.Ready : Readiness.Busy;
   }
 
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup): void {
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): void {
     const qos = message.qos < delivery.qos ? message.qos : delivery.qos;
     const retain = message.retain && delivery.retainAsPublished;
     const { client } = this;
@@ -279,6 +279,7 @@ export class Session implements Subscriber {
         publisherId: message.publisherId,
         isAdmitted: true,
         isPublished: message.isUnrepeatable,
+        passedOnBy,
       }));
     }
     const outgoing = this.#outgoing(message, qos, retain, delivery, group);
@@ -377,14 +378,14 @@ export class Session implements Subscriber {
     if (this.#backlog?.empty) this.#backlog = undefined;
   }
 
-  /** The connection has ended. */
-  suspend(): void {
+  /** The connection has ended. What waits stays with a session that is another broker's now. */
+  suspend(isOurs: boolean): void {
     if (this.client !== undefined) this.#context.sessions.clientDisconnected();
     this.client = this.owner = undefined;
     this.disconnectedAt = Date.now();
     this.#backlog?.unsent.clear();
     this.#backlog?.retained.retain(({ subscription }) => subscription.qos > 0);
-    this.#passOnShared();
+    if (isOurs) this.#passOnShared();
     if (this.isQueueing) {
       // All of it is in the queue, from where it comes back with the client.
       this.#inflight = nothingInflight;
@@ -624,7 +625,7 @@ export class Session implements Subscriber {
     const { group, message } = outgoing;
     const member = group?.choose(least, (member) => member !== this);
     if (group === undefined || member === undefined) return false;
-    this.#context.router.deliver(message, member, group);
+    this.#context.router.deliver(message, member, group, this.clientId);
     return true;
   }
 

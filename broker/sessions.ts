@@ -141,8 +141,9 @@ export class Sessions {
 
   /** The session's connection has ended. Its will, if it still has one, is published when its delay is over. */
   release(session: Session): void {
-    session.suspend();
-    if (this.#sessions.get(session.clientId) !== session) return this.#publishDroppedWill(session);
+    const isOurs = this.#sessions.get(session.clientId) === session;
+    session.suspend(isOurs);
+    if (!isOurs) return this.#publishDroppedWill(session);
     if (this.#context.closing) return this.#store(session);
     if (session.expiryInterval === 0 || !session.established) return this.end(session);
     if (willDelay(session) > 0) this.#store(session);

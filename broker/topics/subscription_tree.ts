@@ -13,7 +13,7 @@ export interface Subscriber {
   /** Whether other brokers forward messages for it: it is here, and messages do not come to it through a queue of its own. */
   readonly needsRoute: boolean;
   /** Takes a message that one of its subscriptions matched. `group` is set if it was chosen among a group's members. */
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup): void;
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): void;
 }
 
 /** On what terms a subscriber gets a message. */

@@ -31,8 +31,8 @@ export interface AppendedItem {
   size: number;
   /** Where it is kept in mind, if it goes out without coming back from the queue. */
   readonly own: { readonly local: LocalSession; readonly arrived: Arrived } | undefined;
-  /** The client that will send it again if it is not acknowledged. */
-  readonly publisherId: string | undefined;
+  /** The client that will send it again if it is not acknowledged, or in whose session it has waited before. */
+  readonly guardianId: string | undefined;
   /** At which QoS it was published. */
   readonly publishedQos: Qos;
 }
@@ -87,9 +87,9 @@ export class QueueAppend implements Change {
     this.#items.push(item);
   }
 
-  /** Takes out the QoS 2 messages of a client that has sent them again at another node. */
-  withdraw(publisherId: string): void {
-    this.#items = this.#items.filter((item) => item.publisherId !== publisherId || item.publishedQos < 2);
+  /** Takes out the QoS 2 messages of a client that has gone to another node: it sends them again there, or has them there. */
+  withdraw(guardianId: string): void {
+    this.#items = this.#items.filter((item) => item.guardianId !== guardianId || item.publishedQos < 2);
   }
 
   commands(batchNumber: number): RedisCommand[] {
@@ -123,19 +123,19 @@ export class QueueAppend implements Change {
     this.#options.onAppended({ node, dropped, items: isCertain ? items : undefined });
   }
 
-  /** The sessions of the clients that have published these messages at QoS 2, under their claims here. */
+  /** The sessions of the clients that these QoS 2 messages come from, under their claims here. */
   #guards(): { keys: string[]; of: (item: AppendedItem) => string } {
     const { keys, claimOf, isGuarded } = this.#options;
     const places = new Map<string, string>();
     const guardKeys: string[] = [];
-    const of = ({ publisherId, publishedQos }: AppendedItem) => {
-      if (!isGuarded || publisherId === undefined || publishedQos < 2) return "";
-      let guard = places.get(publisherId);
+    const of = ({ guardianId, publishedQos }: AppendedItem) => {
+      if (!isGuarded || guardianId === undefined || publishedQos < 2) return "";
+      let guard = places.get(guardianId);
       if (guard === undefined) {
-        const claim = claimOf(publisherId);
+        const claim = claimOf(guardianId);
         if (claim === undefined) guard = "";
-        else guard = `${3 + guardKeys.push(keys.session(publisherId))} ${claim}`;
-        places.set(publisherId, guard);
+        else guard = `${3 + guardKeys.push(keys.session(guardianId))} ${claim}`;
+        places.set(guardianId, guard);
       }
       return guard;
     };

@@ -4,7 +4,7 @@ import { toBytes } from "./command.ts";
 import { decode, encode, type PublishPacket, type Qos } from "../../codec/mod.ts";
 
 /** A message in a session's queue. */
-export type QueueEntry = Omit<QueuedMessage, "publisherId" | "isPublished">;
+export type QueueEntry = Omit<QueuedMessage, "publisherId" | "isPublished" | "passedOnBy">;
 
 /** An entry as it is stored: one msgpack array, whose last element is the message as an MQTT 5 PUBLISH. */
 type EncodedEntry = [

@@ -118,8 +118,8 @@ return claims[1] == ARGV[1] and 1 or 2
  * connected. What was appended in the same batch before, and only the answer was lost, is not appended again.
  *
  * An entry with a state is one that this node sends by itself: it is stored with its packet identifier, if the claim is
- * still that of the session. An entry with a guard comes from a client's session, and is not stored when that has gone to
- * another node, where the client sends it again.
+ * still that of the session. An entry with a guard comes from a client, or has waited in its session, and is not stored
+ * when that has gone to another node, where the client sends it again, or gets it.
  *
  * KEYS: session, queue, inflight; then the sessions that guards are about. ARGV: the beginning of an arrival up to the
  * number, node, incarnation, number of the batch, claim or "", most messages and most bytes in the queue of a client that

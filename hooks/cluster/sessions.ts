@@ -296,7 +296,8 @@ export class ClusterSessions {
     const arrived = local.arrivals.messages.get(outgoing.id);
     if (arrived === undefined) {
       const { id, ...message } = outgoing;
-      return this.#appendOwn(local, id, { ...message, publisherId: undefined, isAdmitted: true, isPublished: false });
+      const origin = { publisherId: undefined, isPublished: false, passedOnBy: undefined };
+      return this.#appendOwn(local, id, { ...message, ...origin, isAdmitted: true });
     }
     arrived.packetId = outgoing.packetId;
     arrived.released = outgoing.released;
@@ -333,8 +334,8 @@ export class ClusterSessions {
   }
 
   #queueRemote(clientId: string, message: RemoteMessage): Promise<void> {
-    const { qos, retain, identifiers, shareFilter, publisherId, isPublished } = message;
-    const common = { qos, retain, identifiers, shareFilter, publisherId, isPublished };
+    const { qos, retain, identifiers, shareFilter, publisherId, isPublished, passedOnBy } = message;
+    const common = { qos, retain, identifiers, shareFilter, publisherId, isPublished, passedOnBy };
     return this.#append(clientId, { ...common, message: message.stored(), isAdmitted: false });
   }
 
@@ -358,12 +359,13 @@ export class ClusterSessions {
 
   #append(clientId: string, queued: QueuedMessage, own?: AppendedItem["own"]): Promise<void> {
     const { writer } = this.#options;
-    const { publisherId, isPublished, ...entry } = queued;
+    const { publisherId, isPublished, passedOnBy, ...entry } = queued;
     if (writer.refuses && !isPublished) return Promise.reject(writer.refusal());
     const { payload, qos } = entry.message.packet;
     const append = this.#openAppend(clientId);
     // A will, for example, nobody sends again.
-    append.push({ entry, size: 0, own, publisherId: isPublished ? undefined : publisherId, publishedQos: qos });
+    const guardianId = passedOnBy ?? (isPublished ? undefined : publisherId);
+    append.push({ entry, size: 0, own, guardianId, publishedQos: qos });
     return writer.addLasting(append, payload.length + MESSAGE_SIZE);
   }
 
@@ -464,5 +466,6 @@ function queuedMessage(packet: PublishPacket, isAdmitted: boolean): QueuedMessag
     publisherId: undefined,
     isAdmitted,
     isPublished: false,
+    passedOnBy: undefined,
   };
 }

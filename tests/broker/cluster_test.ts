@@ -97,6 +97,23 @@ Deno.test("each message for a shared subscription goes to one member of all brok
   assert.deepEqual(texts.sort(), ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
 });
 
+Deno.test("what waits for a member of a group goes with its session to another broker, and to no other member", async () => {
+  await using pair = await startPair();
+  const properties = { sessionExpiryInterval: 600, receiveMaximum: 1 };
+  const options = { clientId: "s", cleanStart: false, properties };
+  const first = await pair.a.connect(options);
+  await first.subscribe("$share/g/t", { qos: 2 });
+  for (const payload of ["1", "2", "3"]) await pair.a.publish("t", payload, { qos: 2 });
+  await first.expect("publish");
+  const other = await pair.a.connect();
+  await other.subscribe("$share/g/t", { qos: 2 });
+  const second = await pair.b.connect(options);
+  await first.expect("disconnect");
+  await first.expectClosed();
+  assert.deepEqual(await receiveTexts(second, 3), ["1", "2", "3"]);
+  await other.expectNothing();
+});
+
 Deno.test("topics below $SYS stay with their broker", async () => {
   await using pair = await startPair();
   const subscriber = await pair.b.connect();

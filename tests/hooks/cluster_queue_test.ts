@@ -248,6 +248,21 @@ Deno.test("a QoS 2 message is not stored when its publisher's session has gone t
   assert.deepEqual(one.cluster.payloads("a"), ["2", "3"]);
 });
 
+Deno.test("a QoS 2 message is not given to another member of its group when it has gone to another node with its session", async () => {
+  await using redis = await RedisServer.start();
+  await using one = await SessionNode.start(redis, "n1");
+  await using two = await SessionNode.start(redis, "n2");
+  await one.connect("member");
+  await one.connect("a");
+  await one.queue("a", "1", { qos: 2, isPublished: true, passedOnBy: "member" });
+  one.isDeaf = true;
+  await two.connect("member");
+  await one.queue("a", "2", { qos: 2, isPublished: true, passedOnBy: "member" });
+  await one.queue("a", "3", { qos: 1, isPublished: true, passedOnBy: "member" });
+  await eventually(() => one.cluster.delivered.length >= 2, "the messages");
+  assert.deepEqual(one.cluster.payloads("a"), ["1", "3"]);
+});
+
 Deno.test("client ids may hold braces and percent signs", async () => {
   await using redis = await RedisCluster.start();
   await using node = await SessionNode.start(redis, "n1");

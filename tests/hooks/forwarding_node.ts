@@ -23,6 +23,7 @@ export function remoteMessage(payload: string, changes: Partial<RemoteMessage> =
     shareFilter: undefined,
     publisherId: undefined,
     isPublished: false,
+    passedOnBy: undefined,
     stored: () => ({ packet: { ...packet, payload: bytes, qos }, receivedAt: 0 }),
     ...changes,
   };

@@ -199,11 +199,12 @@ export interface QueueOptions {
   qos?: Qos;
   publisherId?: string;
   isPublished?: boolean;
+  passedOnBy?: string;
 }
 
 export function queued(
   payload: string,
-  { qos = 1, publisherId, isPublished = false }: QueueOptions = {},
+  { qos = 1, publisherId, isPublished = false, passedOnBy }: QueueOptions = {},
 ): QueuedMessage {
   return {
     message: {
@@ -224,6 +225,7 @@ export function queued(
     publisherId,
     isAdmitted: true,
     isPublished,
+    passedOnBy,
   };
 }
 
