@@ -324,6 +324,8 @@ const connectionOptions = {
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
+  // A client that is given may have it: then commands go later than they are made, and `call` is not understood.
+  enableAutoPipelining: false,
 } satisfies RedisOptions;
 
 /** The library's own way of connecting again cannot be ended at once. */

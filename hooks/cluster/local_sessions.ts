@@ -99,6 +99,11 @@ export class LocalSessions {
     await this.#pending.get(clientId)?.catch(() => {});
   }
 
+  /** Whether changes are being made, or wait, that have to do with a client's session. */
+  isChanging(clientId: string): boolean {
+    return this.#pending.has(clientId);
+  }
+
   /** Has a client's id forgotten among those that this node looks after. */
   forget(clientId: string): void {
     const { keys, nodeId } = this.#options;

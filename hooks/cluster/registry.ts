@@ -91,6 +91,9 @@ export class Registry {
   /** Nodes that this one has removed from the others. */
   readonly #forgotten = new Set<string>();
   #clusterName: string | undefined;
+  /** What Redis has lost of what is ours, and has not been given again. */
+  #lost: Loss | undefined;
+  #restoring: Promise<unknown> = Promise.resolve();
   #connectedAt = 0;
   #beatTimer: ReturnType<typeof setTimeout> | undefined;
   #lookTimer: ReturnType<typeof setTimeout> | undefined;
@@ -126,8 +129,7 @@ export class Registry {
    */
   async register(): Promise<Loss | undefined> {
     this.#connectedAt = Date.now();
-    const lost = await this.#whatIsLost();
-    if (lost !== undefined) await this.#enter(lost);
+    const lost = await this.#restore();
     await this.#beat();
     return lost;
   }
@@ -195,8 +197,7 @@ export class Registry {
     const { link, logger } = this.#options;
     if (!link.isConnected) return;
     try {
-      const lost = await this.#whatIsLost();
-      if (lost !== undefined) await this.#enter(lost);
+      await this.#restore();
       await this.#cleanUp();
       await this.look();
       await this.#options.watcher.check();
@@ -212,6 +213,19 @@ export class Registry {
     });
   }
 
+  /** Gives Redis again what it has lost, all of it before anything else is found to be lost. Settles with what that was. */
+  #restore(): Promise<Loss | undefined> {
+    const restored = this.#restoring.then(async () => {
+      const lost = await this.#whatIsLost();
+      if (lost !== undefined) await this.#enter(lost);
+      this.#lost = undefined;
+      return lost;
+    });
+    this.#restoring = restored.catch(() => {});
+    return restored;
+  }
+
+  /** It counts as lost until it has been given to Redis, also if the connection is lost, too, before. */
   async #whatIsLost(): Promise<Loss | undefined> {
     const { link, keys, nodeId, incarnation } = this.#options;
     await link.call("SET", keys.cluster, crypto.randomUUID(), "NX");
@@ -222,9 +236,10 @@ export class Registry {
     if (known !== null && known !== incarnation && known !== LEFT) await this.#awaitEnd(known, isNew);
     this.#conflict = undefined;
     this.#clusterName = clusterName;
-    if (isNew) return "node";
-    if (isEmptied) return "everything";
-    return known === incarnation ? undefined : "routes";
+    if (isNew) this.#lost = "node";
+    else if (isEmptied) this.#lost = "everything";
+    else if (known !== incarnation) this.#lost ??= "routes";
+    return this.#lost;
   }
 
   /** Waits until another life of this node is over. @throws {Error} If it goes on. */

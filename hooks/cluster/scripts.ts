@@ -124,7 +124,9 @@ return claims[1] == ARGV[1] and 1 or 2
  * KEYS: session, queue, inflight; then the sessions that guards are about. ARGV: the beginning of an arrival up to the
  * number, node, incarnation, number of the batch, claim or "", most messages and most bytes in the queue of a client that
  * is not connected, "1" if the oldest are dropped then and not the new ones, prefix of the nodes' channels, the beginning
- * of what this node is told of dropped messages up to these, or "" if it need not be; then for each message its entry, its state or "", and its guard: the place of its session among KEYS with the claim, or "".
+ * of what this node is told of dropped messages up to these (a megabyte of them: Redis cuts off who is sent too much), or ""
+ * if it need not be; then for each message its entry, its state or "", and its guard: the place of its session among KEYS
+ * with the claim, or "".
  *
  * Returns the number of the first message, the node where the client is connected, how many messages were dropped, and,
  * where some have not got a number, the numbers of all, 0 for none. Nil if there is no durable session.
@@ -142,13 +144,16 @@ end
 local bytes = tonumber(session[4] or '0')
 local mostMessages, mostBytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local messages = redis.call('XLEN', KEYS[2])
-local dropped, lost = 0, {}
+local dropped, lost, lostBytes = 0, {}, 0
 local from, oldest, place = '-', {}, 0
 local function text(value) return string.format('%.0f', value) end
 local function packed(entry) return '\\198' .. struct.pack('>I4', #entry) .. entry end
 local function drop(entry)
   dropped = dropped + 1
-  if ARGV[10] ~= '' then lost[#lost + 1] = packed(entry) end
+  if ARGV[10] ~= '' and lostBytes < 1048576 then
+    lost[#lost + 1] = packed(entry)
+    lostBytes = lostBytes + #entry
+  end
 end
 local function fits(size) return messages < mostMessages and bytes + size <= mostBytes end
 local function makeRoom(size)

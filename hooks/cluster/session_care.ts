@@ -7,7 +7,7 @@ import { placeEvent, type RemoteSessions } from "./remote_sessions.ts";
 import { scanSet } from "./scan.ts";
 import { adoptScript, reclaimScript, type SessionFields } from "./scripts.ts";
 import type { SessionOptions } from "./session_options.ts";
-import { formerSession, toText } from "./stored_values.ts";
+import { type FormerSession, formerSession, toText } from "./stored_values.ts";
 import type { TakenWills } from "./taken_wills.ts";
 
 /** So many sessions are looked after at the same time. */
@@ -53,7 +53,9 @@ export class SessionCare {
   async adopt(nodeId: string): Promise<void> {
     const { link, keys, cluster, nodeId: ownId } = this.#options;
     await this.#forEachOf(nodeId, async (clientId) => {
-      await this.#local.written(clientId);
+      // What is changed of it comes first. It is not waited for, for that may be until all this is done: the next round
+      // finds the session.
+      if (this.#local.isChanging(clientId)) return;
       await link.call("SADD", keys.ofNode(ownId), clientId);
       const outcome = await this.#adopt(nodeId, clientId, (session) => {
         cluster.adoptSession(session);
@@ -176,8 +178,11 @@ export class SessionCare {
     const former = formerSession(clientId, fields);
     if (former.isDurable) publishNow(link, nodeKeys.events, placeEvent(clientId, nodeId, ""));
     const subscriptions = former.isDurable ? await this.#remote.readSubscriptions(clientId) : [];
-    // The client itself may have come meanwhile.
-    if (this.#local.get(clientId) !== undefined) return "adopted";
+    // The client itself may have come meanwhile, too late to be told of the will that its connection there had.
+    if (this.#local.get(clientId) !== undefined) {
+      if (isWillDue(former)) this.#options.publishWill(former.will!);
+      return "adopted";
+    }
     const local = this.#local.add(clientId);
     local.claimedAs(claim);
     local.isDurable = former.isDurable;
@@ -191,6 +196,11 @@ export class SessionCare {
     const { link, keys } = this.#options;
     for await (const clientIds of scanSet(link, keys.ofNode(nodeId))) await inPages(clientIds, act);
   }
+}
+
+/** Whether the will of a connection is due as soon as its node has died. */
+function isWillDue({ will, node, isDurable }: FormerSession): boolean {
+  return will !== undefined && node !== "" && (!isDurable || !will.properties?.willDelayInterval);
 }
 
 async function inPages<T>(items: readonly T[], act: (item: T) => Promise<unknown>): Promise<void> {

@@ -9,6 +9,9 @@ const place = { none: 0, session: 1, subscriptions: 2, queue: 3, inflight: 4, re
 /** So many values go into one command at most: scripts cannot take more at once. */
 const MOST_VALUES = 1000;
 
+/** So many values go into one script at most, a command's more: a call cannot have any number of them. */
+const MOST_IN_SCRIPT = 10_000;
+
 /** What a {@linkcode SessionChange} is given. */
 export interface SessionChangeOptions {
   readonly clientId: string;
@@ -88,15 +91,27 @@ export class SessionChange implements Change {
     const claim = this.#options.claim();
     if (claim === undefined) return [];
     const keys = this.#options.keys.all(this.#options.clientId);
-    const values = [...this.#commands, ...this.#collected()].flat();
-    return [["EVALSHA", changeScript.sha, keys.length, ...keys, claim, ...values]];
+    return [...this.#parts()].map((values) => ["EVALSHA", changeScript.sha, keys.length, ...keys, claim, ...values]);
   }
 
-  settled([isMade]: readonly unknown[]): void {
+  settled(replies: readonly unknown[]): void {
     const { onLost, onAdopted, publish } = this.#options;
-    if (isMade === 0) return onLost();
-    if (isMade === 2) onAdopted();
+    if (replies.includes(0)) return onLost();
+    if (replies.includes(2)) onAdopted();
     for (const event of this.#events) publish!(...event);
+  }
+
+  /** The commands' values, as many as one script takes at a time. */
+  *#parts(): Generator<RedisValue[]> {
+    let part: RedisValue[] = [];
+    for (const values of [...this.#commands, ...this.#collected()]) {
+      if (part.length + values.length > MOST_IN_SCRIPT) {
+        yield part;
+        part = [];
+      }
+      part.push(...values);
+    }
+    yield part;
   }
 
   *#collected(): Generator<RedisValue[]> {

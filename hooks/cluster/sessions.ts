@@ -4,6 +4,7 @@ import type {
   QueuedMessage,
   RemoteMessage,
   RestoredSession,
+  StoredMessage,
   StoredOutgoing,
   StoredSession,
   StoredSubscription,
@@ -70,6 +71,8 @@ export class ClusterSessions {
   readonly #care: SessionCare;
   readonly #wills: TakenWills;
   readonly #messages = new EncodedMessages();
+  /** The message that was let in last: it is stored for all sessions that get it, or for none. */
+  #admitted: StoredMessage | undefined;
   /** By client id, what is collected for the queues. */
   readonly #appends = new Map<string, QueueAppend>();
   /** All that has not been appended yet. */
@@ -346,7 +349,7 @@ export class ClusterSessions {
     { packetId, released, ...queued }: QueuedMessage & { packetId: number; released: boolean },
   ): Promise<void> {
     const { writer } = this.#options;
-    if (writer.refuses) return Promise.reject(writer.refusal());
+    if (queued.message !== this.#admitted && writer.refuses) return Promise.reject(writer.refusal());
     const arrived: Arrived = { number: 0, size: 0, numbered: undefined, packetId, released };
     local.arrivals.appending(id, arrived);
     const appended = local.whenClaimed(() =>
@@ -360,13 +363,16 @@ export class ClusterSessions {
   #append(clientId: string, queued: QueuedMessage, own?: AppendedItem["own"]): Promise<void> {
     const { writer } = this.#options;
     const { publisherId, isPublished, passedOnBy, ...entry } = queued;
-    if (writer.refuses && !isPublished) return Promise.reject(writer.refusal());
+    const isFirst = entry.message !== this.#admitted;
+    if (isFirst && writer.refuses && !isPublished) return Promise.reject(writer.refusal());
+    this.#admitted = entry.message;
     const { payload, qos } = entry.message.packet;
     const append = this.#openAppend(clientId);
     // A will, for example, nobody sends again.
     const guardianId = passedOnBy ?? (isPublished ? undefined : publisherId);
     append.push({ entry, size: 0, own, guardianId, publishedQos: qos });
-    return writer.addLasting(append, payload.length + MESSAGE_SIZE);
+    // While it waits there is one copy of it, for however many sessions.
+    return writer.addLasting(append, MESSAGE_SIZE + (isFirst ? payload.length : 0));
   }
 
   /** What is appended to a session's queue with the next batch. */

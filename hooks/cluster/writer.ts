@@ -7,6 +7,12 @@ import { explain, isUnknownScript, type Link } from "./link.ts";
 const BATCH_CHANGES = 1000;
 const BATCH_BYTES = 4 * 1024 * 1024;
 
+/**
+ * What is added in one go may be more: it goes in several transactions then, of so many changes, so that nobody takes Redis
+ * for lost meanwhile.
+ */
+const TRANSACTION_CHANGES = 5000;
+
 /** How long to wait before a batch is tried again, in milliseconds. */
 const PAUSE_AFTER_FAILURE = 500;
 
@@ -195,11 +201,20 @@ export class Writer {
   }
 
   async #send(batch: Batch): Promise<Outcome[]> {
-    const outcomes = [...batch.changes].map((change) => ({ change, commands: change.commands(batch.number) }));
-    const first = outcomes.filter(({ change }) => !change.isLast);
-    const last = outcomes.filter(({ change }) => change.isLast);
-    if (!this.#link.isCluster) return await this.#sendTransaction([...first, ...last]);
-    return [...await this.#sendEach(first), ...await this.#sendEach(last)];
+    const changes = [...batch.changes];
+    const first = changes.filter(({ isLast }) => !isLast);
+    const last = changes.filter(({ isLast }) => isLast);
+    const requests = (changes: readonly Change[]): Request[] =>
+      changes.map((change) => ({ change, commands: change.commands(batch.number) }));
+    if (this.#link.isCluster) {
+      return [...await this.#sendEach(requests(first)), ...await this.#sendEach(requests(last))];
+    }
+    const outcomes: Outcome[] = [];
+    const ordered = [...first, ...last];
+    for (let from = 0; from < ordered.length; from += TRANSACTION_CHANGES) {
+      outcomes.push(...await this.#sendTransaction(requests(ordered.slice(from, from + TRANSACTION_CHANGES))));
+    }
+    return outcomes;
   }
 
   async #sendTransaction(requests: readonly Request[]): Promise<Outcome[]> {

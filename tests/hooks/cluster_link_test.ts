@@ -189,3 +189,12 @@ Deno.test("an address is a host, or a URL with all that belongs to it", () => {
     assert.throws(() => parseAddress(address), RangeError);
   }
 });
+
+Deno.test("a client that is given may collect its commands by itself; the connections made after it do not", async () => {
+  await using redis = await RedisServer.start();
+  const client = new Redis(redis.url, { lazyConnect: true, enableAutoPipelining: true });
+  const link = new Link({ client, logger: new RecordingLogger() });
+  await link.connect();
+  assert.equal(`${await link.call("SET", "a", "b")}`, "OK");
+  await link.close();
+});

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { eventually } from "../broker/eventually.ts";
 import { RedisCluster } from "../support/redis_cluster.ts";
 import { RedisServer } from "../support/redis_server.ts";
-import { SessionNode, text } from "./session_node.ts";
+import { queued, SessionNode, text } from "./session_node.ts";
 
 const kinds: [string, () => Promise<RedisServer | RedisCluster>][] = [
   ["one server", () => RedisServer.start()],
@@ -275,4 +275,31 @@ Deno.test("client ids may hold braces and percent signs", async () => {
   for (const clientId of ["}", "{}", "a}b{c", "%7D", "%", "{", "ä ö"]) {
     assert.deepEqual((await node.connect(clientId))!.outgoing.map(text), [clientId]);
   }
+});
+
+Deno.test("a message is stored for all sessions that get it, or for none, however many there are", async () => {
+  await using redis = await RedisServer.start();
+  await using node = await SessionNode.start(redis, "n1", { maximumEntries: 3 });
+  const clientIds = ["a", "b", "c", "d", "e"];
+  for (const clientId of clientIds) await node.connect(clientId);
+  const [admitted, refused] = [queued("1"), queued("2")];
+  const outcomes = await Promise.allSettled(
+    [admitted, refused].flatMap((message) => clientIds.map((id) => node.sessions.hook.queueOutgoing(id, message))),
+  );
+  assert.deepEqual(outcomes.map(({ status }) => status), [
+    ...clientIds.map(() => "fulfilled"),
+    ...clientIds.map(() => "rejected"),
+  ]);
+});
+
+Deno.test("of a queue that is far too full all that is dropped is counted, and no more is told than a connection can take", async () => {
+  await using redis = await RedisServer.start();
+  await using node = await SessionNode.start(redis, "n1", { limits: { messages: 10 } });
+  await node.connect("a");
+  await Promise.all(Array.from({ length: 200 }, () => node.queue("a", "x".repeat(20_000))));
+  await node.disconnect("a");
+  await node.queue("a", "x");
+  assert.equal(node.cluster.dropped, 191);
+  await eventually(() => node.cluster.told.length > 0, "what was dropped to be told");
+  assert.equal(node.cluster.told.length, Math.ceil(1024 * 1024 / 20_030));
 });

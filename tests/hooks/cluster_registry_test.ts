@@ -183,3 +183,30 @@ async function openLink({ redis }: BrokerCluster): Promise<Link & AsyncDisposabl
   await link.connect();
   return Object.assign(link, { [Symbol.asyncDispose]: () => link.close() });
 }
+
+Deno.test("what an emptied Redis has not been given completely, it is given once more", async () => {
+  await using cluster = await BrokerCluster.start();
+  const a = await cluster.node("a");
+  const durable = { clientId: "away", cleanStart: false, properties: { sessionExpiryInterval: 600 } };
+  const away = await a.connect(durable);
+  await away.subscribe("t", { qos: 1 });
+  await away.close();
+  const publisher = await a.connect();
+  await publisher.publish({ topic: "retained", payload: "kept", qos: 1, retain: true });
+  const { client } = a.hook;
+  const call = client.callBuffer.bind(client) as (...words: unknown[]) => Promise<unknown>;
+  let isInterrupted = false;
+  client.callBuffer = ((...words: unknown[]) => {
+    if (isInterrupted || words[0] !== "SADD" || words[1] !== "mqtt:sessions:a") return call(...words);
+    isInterrupted = true;
+    return Promise.reject(new Error("interrupted"));
+  }) as typeof client.callBuffer;
+  await cluster.redis.restart();
+  await eventually(() => isInterrupted && a.hook.health().isConnected, "the reconnection");
+  assert.equal((await a.hook.getRetained("#")).length, 1);
+  await publisher.publish({ topic: "t", payload: "1", qos: 1 });
+  const back = await a.open();
+  assert.equal((await back.connect(durable)).sessionPresent, true);
+  assert.equal((await back.expect("publish")).topic, "t");
+  assert.equal(await cluster.redis.command("SMEMBERS", "mqtt:retained:_idx"), "retained");
+});

@@ -354,3 +354,40 @@ for (const [kind, startRedis] of kinds) {
     assert.deepEqual([restored.subscriptions, restored.outgoing.map(text)], [[], ["2"]]);
   });
 }
+
+Deno.test("however much one client changes at once, Redis takes it", async () => {
+  await using redis = await RedisServer.start();
+  await using node = await SessionNode.start(redis, "n1");
+  await node.connect("a");
+  await node.subscribe("a", ...Array.from({ length: 100_000 }, (_, index) => `filter/${index % 1000}`));
+  assert.equal(await redis.command("HLEN", "mqtt:subs:{a}"), "1000");
+});
+
+const lastWill = { topic: "will", payload: new Uint8Array([1]), qos: 1, retain: false } as const;
+
+for (const isDurable of [true, false]) {
+  Deno.test(`the will of a dead node's client is published if it connects while its session is adopted (durable: ${isDurable})`, async () => {
+    await using redis = await RedisServer.start();
+    await using one = await SessionNode.start(redis, "n1");
+    await using two = await SessionNode.start(redis, "n2");
+    await one.beat();
+    await two.connect("x", { will: lastWill, isDurable });
+    await two.kill();
+    const { link } = one;
+    const run = link.run.bind(link);
+    let claimed: Promise<unknown> | undefined;
+    link.run = async (...args) => {
+      const reply = await run(...args);
+      // Only now has Redis given the session to this node; its client is here before the answer.
+      if (claimed === undefined) {
+        claimed = one.claim("x", { isDurable });
+        await claimed;
+      }
+      return reply;
+    };
+    await one.sessions.adopt("n2");
+    await claimed;
+    await eventually(() => one.wills.length > 0, "the will");
+    assert.equal(one.wills.length, 1);
+  });
+}

@@ -7,6 +7,7 @@ import { RedisCluster } from "../support/redis_cluster.ts";
 import { publishPacket } from "../support/raw_client.ts";
 import { RedisServer } from "../support/redis_server.ts";
 import { startBroker } from "../support/start_broker.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 import { BrokerCluster, text } from "./cluster_brokers.ts";
 
 const levels: readonly ProtocolLevel[] = [3, 4, 5];
@@ -164,8 +165,9 @@ for (const qos of qualities) {
         const packet = await client.expect("publish").catch(() => undefined);
         if (packet === undefined) return;
         counts.set(name, (counts.get(name) ?? 0) + 1);
-        seen.push(text(packet));
         if (qos === 1) await client.send({ type: "puback", packetId: packet.packetId!, reasonCode: 0 });
+        // Whoever has seen the last one closes all connections.
+        seen.push(text(packet));
         if (seen.length === total) { for (const other of clients) await other.client.close(); }
       }
     }));
@@ -468,4 +470,24 @@ Deno.test("in a Redis Cluster, too, who has the SUBACK gets what is published fr
   await c.use(late);
   for (const hook of [...hooks, late]) assert.equal((await hook.getRetained("kept/#")).length, 13);
   assert.equal(await late.client.scard("mqtt:retained:_idx"), 13);
+});
+
+Deno.test("a node that was cut off comes back also if the node has left that its client has gone to", async () => {
+  await using cluster = await BrokerCluster.start();
+  await using proxy = new TcpProxy(cluster.redis.port);
+  const a = await cluster.node("a", { addr: `127.0.0.1:${proxy.port}` });
+  const b = await cluster.node("b");
+  const durable = { clientId: "mover", cleanStart: false, properties: { sessionExpiryInterval: 600 } };
+  const before = await a.connect(durable);
+  await before.subscribe("t", { qos: 1 });
+  proxy.cut();
+  await eventually(() => !a.hook.health().isConnected, "the loss");
+  await before.close();
+  await (await b.connect(durable)).close();
+  await b.close();
+  proxy.heal();
+  await eventually(() => a.hook.health().isConnected, "the reconnection");
+  await (await a.connect()).publish({ topic: "t", payload: "kept", qos: 1 });
+  const after = await a.connect(durable);
+  assert.equal(text(await after.expect("publish")), "kept");
 });

@@ -18,6 +18,8 @@ export interface SessionNodeOptions {
   limits?: Partial<QueueLimits>;
   /** Where Redis is for this node, instead of where it is: behind a proxy. */
   addr?: string;
+  /** So many changes may wait for Redis. */
+  maximumEntries?: number;
 }
 
 /** The part of a node that looks after sessions, on a real Redis, with the broker's side played by the test. */
@@ -45,13 +47,17 @@ export class SessionNode implements AsyncDisposable {
   readonly #events: Channel;
   readonly #channel: Channel;
 
-  private constructor(redis: RedisServer | RedisCluster, nodeId: string, { limits, addr }: SessionNodeOptions) {
+  private constructor(
+    redis: RedisServer | RedisCluster,
+    nodeId: string,
+    { limits, addr, maximumEntries }: SessionNodeOptions,
+  ) {
     const { logger, cluster } = this;
     this.nodeId = nodeId;
     const link = this.link = new Link(
       "masters" in redis ? { addrs: redis.masters.map(({ url }) => url), logger } : { addr: addr ?? redis.url, logger },
     );
-    const writer = this.writer = new Writer(link, { logger });
+    const writer = this.writer = new Writer(link, { logger, maximumEntries });
     const nodeKeys = this.#keys = new NodeKeys("mqtt:");
     this.#events = new Channel(nodeKeys.events, logger);
     this.#channel = new Channel(nodeKeys.fanout(nodeId), logger);
