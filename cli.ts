@@ -41,7 +41,12 @@ export async function main(args: string[]): Promise<number> {
     .helpCommand(false)
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`hookmq: ${oneLine(text)}\n`) })
+    .configureOutput({
+      outputError: (text, write) => write(`hookmq: ${oneLine(text)}\n`),
+      // Help has no colours; to find out whether it may, commander would ask for variables of the environment.
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
     .addHelpText("after", "\nWithout a command it serves. Each command has a help of its own: hookmq sub --help")
     .hook("preAction", (_program, command) => {
       quiet = command.opts().quiet === true;

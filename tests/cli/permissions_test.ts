@@ -265,6 +265,14 @@ Deno.test("hookmq bench needs the broker's address alone", async () => {
   assert.equal(code, 0, stderr);
 });
 
+for (const name of ["serve", "pub", "sub", "bench", "passwd", "check", "nodes", "import-mosquitto"]) {
+  Deno.test(`hookmq ${name} --help needs no permission`, async () => {
+    await using directory = await directoryWithFiles();
+    const { code, stderr } = await run(Deno.execPath(), ...command(["ROOT/cli.ts", name, "--help"], directory));
+    assert.equal(code, 0, stderr);
+  });
+}
+
 for (const transport of ["tls", "ws"]) {
   Deno.test(`a program that may not listen over ${transport} is told so, and what it needs`, async () => {
     const listener = `{ transport: "${transport}", hostname: "localhost", port: 0, certificate: "DIR/server.pem",
@@ -297,6 +305,20 @@ Deno.test("a program with Redis, and hookmq nodes, need no more than the address
   const nodes = [`--allow-net=127.0.0.1:${redis.port}`, ignored, "ROOT/cli.ts", "nodes", "--cluster", redis.url];
   const { code, stderr } = await run(Deno.execPath(), ...command(nodes, directory));
   assert.equal(code, 0, stderr);
+});
+
+Deno.test("hookmq serve --cluster needs the address of Redis, and the host's name only without a node id", async () => {
+  await using redis = await RedisServer.start();
+  const net = `--allow-net=127.0.0.1:0,127.0.0.1:${redis.port}`;
+  const args = [net, ignored, "ROOT/cli.ts", "serve", "--port", "0", "--cluster", redis.url];
+  await using directory = await directoryWithFiles();
+  for (const words of [[...args, "--node-id", "a"], ["--allow-sys=hostname", ...args]]) {
+    await using broker = await startReady(listening, Deno.execPath(), ...command(words, directory));
+    await exchange((await broker.printed(listening))[1]);
+  }
+  const { code, stderr } = await run(Deno.execPath(), ...command(args, directory));
+  assert.equal(code, 2, stderr);
+  assert.match(stderr, /Requires sys access to "hostname"/);
 });
 
 for (const module of ["mod.ts", "cli.ts", "hooks/mod.ts", "codec/mod.ts"]) {
