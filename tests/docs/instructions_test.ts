@@ -11,6 +11,7 @@ import {
   startHookmq,
   startReady,
 } from "../interop/programs.ts";
+import { RedisServer } from "../support/redis_server.ts";
 import { blocksOf, inProject } from "./markdown.ts";
 
 /** A command that waits for ever, since something is wrong, is ended before the test is. */
@@ -61,6 +62,7 @@ Deno.test("docs/getting_started.md: a retained message is the first one that a n
 });
 
 Deno.test("docs/getting_started.md: with each of its configurations a broker starts, and lets users in alone", async () => {
+  await using redis = await RedisServer.start();
   await using directory = await temporaryDirectory();
   const cwd = directory.path;
   for (const line of (await blockWith("docs/getting_started.md", "sh", "passwd -c")).trim().split("\n")) {
@@ -72,7 +74,8 @@ Deno.test("docs/getting_started.md: with each of its configurations a broker sta
   const configurations = await blocksOf("docs/getting_started.md", "yaml");
   assert(configurations.length >= 4, `${configurations.length} configurations`);
   for (const text of configurations) {
-    const local = text.replaceAll("0.0.0.0", "127.0.0.1").replaceAll(/port: \d+/g, "port: 0");
+    const local = text.replaceAll("0.0.0.0", "127.0.0.1").replaceAll(/port: \d+/g, "port: 0")
+      .replace("redis://127.0.0.1:6379", redis.url);
     await Deno.writeTextFile(`${cwd}/my.yaml`, local);
     const listening = /mqtt:\/\/127\.0\.0\.1:(\d+)/;
     await using broker = await startHookmq(listening, ["serve", "--config", "my.yaml"], { cwd });
