@@ -448,6 +448,11 @@ export interface StoredOutgoing {
   readonly packetId: number;
   /** Whether the client has answered with PUBREC: only the end of the QoS 2 handshake is missing. */
   readonly released: boolean;
+  /**
+   * The number under which it is stored for another member of the shared subscription, who has passed it on. `removeOutgoing` is
+   * called for that in the same go. A hook that makes one change of the two can refuse neither or both.
+   */
+  readonly replaces?: number;
 }
 
 /**

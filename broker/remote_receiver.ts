@@ -1,3 +1,4 @@
+import type { FormerPlace } from "./former_place.ts";
 import type { RemoteMessage, RemoteSubscriber, StoredMessage } from "./hooks.ts";
 import type { Message } from "./message.ts";
 import type { Slab } from "./slab.ts";
@@ -23,11 +24,13 @@ export class RemoteReceiver implements Subscriber {
     return this.#remote.isConnected ? Readiness.Ready : Readiness.Offline;
   }
 
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): void {
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, formerPlace?: FormerPlace): void {
     // They describe this broker, and every other one has its own.
     if (message.topic.name.startsWith("$SYS/")) return;
     try {
-      message.waitFor(this.#remote.deliver(new OutboundMessage(message, delivery, group, passedOnBy, this.#slab)));
+      message.waitFor(
+        this.#remote.deliver(new OutboundMessage(message, delivery, group, formerPlace?.clientId, this.#slab)),
+      );
     } catch (error) {
       message.waitFor(Promise.reject(error));
     }

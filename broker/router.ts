@@ -1,4 +1,5 @@
 import type { BrokerContext } from "./broker_context.ts";
+import type { FormerPlace } from "./former_place.ts";
 import type { Forwarded, HookWith } from "./hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
@@ -89,11 +90,11 @@ export class Router {
 
   /**
    * Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it.
-   * `passedOnBy` is the client in whose session it waited before.
+   * `formerPlace` is where it waited before, if it did.
    */
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): MaybePromise<void> {
-    if (!this.#filtered) return delivery.subscriber.deliver(message, delivery, group, passedOnBy);
-    return then(this.#admit(message, delivery, group), (target) => deliverTo(target, passedOnBy));
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, formerPlace?: FormerPlace): MaybePromise<void> {
+    if (!this.#filtered) return delivery.subscriber.deliver(message, delivery, group, formerPlace);
+    return then(this.#admit(message, delivery, group), (target) => deliverTo(target, formerPlace));
   }
 
   /** Sends a new subscriber the retained messages that match its filter. */
@@ -307,8 +308,8 @@ function leastReadiness({ qos }: Message): Readiness {
   return qos > 0 ? Readiness.Offline : Readiness.Busy;
 }
 
-function deliverTo(target: Target | undefined, passedOnBy?: string): void {
-  target?.delivery.subscriber.deliver(target.message, target.delivery, target.group, passedOnBy);
+function deliverTo(target: Target | undefined, formerPlace?: FormerPlace): void {
+  target?.delivery.subscriber.deliver(target.message, target.delivery, target.group, formerPlace);
 }
 
 /** On what terms the message goes to this subscriber, who may be its publisher [MQTT-3.8.3-3]. */

@@ -5,6 +5,7 @@ import { Backlog } from "./backlog.ts";
 import type { BrokerContext } from "./broker_context.ts";
 import type { Client } from "./client.ts";
 import { Fifo } from "./fifo.ts";
+import type { FormerPlace } from "./former_place.ts";
 import type { ClientInfo, DropReason, RestoredSession, StoredMessage, StoredOutgoing } from "./hooks.ts";
 import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
@@ -33,6 +34,8 @@ export interface OutgoingMessage {
   id: number;
   /** Whether it must not be sent yet, since it is not stored, or one before it. */
   storing: boolean;
+  /** Where it stays stored for another session, which has passed it on, until it is stored for this one or done. */
+  formerPlace: FormerPlace | undefined;
 }
 
 // What most clients never have is not worth a map of its own.
@@ -167,7 +170,7 @@ export class Session implements Subscriber {
 
   #restoredOutgoing({ shareFilter, ...stored }: StoredOutgoing, message: Message): OutgoingMessage {
     const group = shareFilter === undefined ? undefined : this.#context.subscriptions.group(shareFilter);
-    return { ...stored, message, group, storing: false };
+    return { ...stored, message, group, storing: false, formerPlace: undefined };
   }
 
   /** By their topic filters. */
@@ -259,7 +262,7 @@ export class Session implements Subscriber {
     return this.#mayPublish(client) && this.#backlog === undefined ? Readiness.Ready : Readiness.Busy;
   }
 
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): void {
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, formerPlace?: FormerPlace): void {
     const qos = message.qos < delivery.qos ? message.qos : delivery.qos;
     const retain = message.retain && delivery.retainAsPublished;
     const { client } = this;
@@ -279,10 +282,11 @@ export class Session implements Subscriber {
         publisherId: message.publisherId,
         isAdmitted: true,
         isPublished: message.isUnrepeatable,
-        passedOnBy,
+        passedOnBy: formerPlace?.clientId,
       }));
     }
     const outgoing = this.#outgoing(message, qos, retain, delivery, group);
+    if (formerPlace !== undefined) keepFormerPlace(outgoing, formerPlace);
     message.waitFor(this.#mayPublishAtOnce(client) ? this.#publish(client, outgoing) : this.#enqueue(outgoing));
   }
 
@@ -302,11 +306,7 @@ export class Session implements Subscriber {
     const { client, owner } = this;
     // It is in the queue still, and comes again.
     if (owner === undefined) return;
-    if (admitted === undefined) {
-      this.#removeOutgoing(outgoing);
-      if (!this.#passOn(outgoing, Readiness.Offline)) this.#drop(outgoing.message, "not-authorized");
-      return;
-    }
+    if (admitted === undefined) return this.#passOnOrDrop(outgoing, "not-authorized");
     const admittedOutgoing = { ...outgoing, message: admitted };
     const { storage } = this.#context;
     if (this.#mayPublishAtOnce(client)) storage.inBackground(this.#publish(client, admittedOutgoing));
@@ -370,10 +370,7 @@ export class Session implements Subscriber {
       this.#forget(packetId);
       this.#drop(message, "not-authorized");
     }
-    for (const outgoing of this.#backlog?.retainQueued(isKept) ?? []) {
-      this.#removeOutgoing(outgoing);
-      if (!this.#passOn(outgoing, Readiness.Offline)) this.#drop(outgoing.message, "not-authorized");
-    }
+    for (const outgoing of this.#backlog?.retainQueued(isKept) ?? []) this.#passOnOrDrop(outgoing, "not-authorized");
     this.#backlog?.filterRetained(isKept);
     if (this.#backlog?.empty) this.#backlog = undefined;
   }
@@ -419,14 +416,11 @@ export class Session implements Subscriber {
     this.unsubscribeAll();
     for (const outgoing of this.#inflight.values()) {
       // A QoS 2 message that may have arrived is never given to another client [MQTT-4.8.2-5].
-      const passedOn = outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Offline);
-      if (!passedOn && !outgoing.released) this.#drop(outgoing.message, "session-ended");
+      if (outgoing.qos === 1) this.#passOnOrDrop(outgoing, "session-ended");
+      else if (outgoing.released) this.#removeOutgoing(outgoing);
+      else this.#removeAndDrop(outgoing, "session-ended");
     }
-    for (const outgoing of this.#backlog?.queue ?? []) {
-      if (!this.#passOn(outgoing, Readiness.Offline)) this.#drop(outgoing.message, "session-ended");
-    }
-    for (const outgoing of this.#inflight.values()) this.#removeOutgoing(outgoing);
-    for (const outgoing of this.#backlog?.queue ?? []) this.#removeOutgoing(outgoing);
+    for (const outgoing of this.#backlog?.queue ?? []) this.#passOnOrDrop(outgoing, "session-ended");
     this.#inflight = nothingInflight;
     this.#backlog = undefined;
     if (this.#isStored) return this.#unstore();
@@ -524,6 +518,7 @@ export class Session implements Subscriber {
       released: false,
       id,
       storing: false,
+      formerPlace: undefined,
     };
   }
 
@@ -542,10 +537,13 @@ export class Session implements Subscriber {
   #storeOutgoing(outgoing: OutgoingMessage): MaybePromise<void> {
     if (outgoing.id === 0) return;
     const { storage, slab } = this.#context;
-    return storage.storeOutgoing(this.clientId, toStored(outgoing, slab));
+    const stored = storage.storeOutgoing(this.clientId, toStored(outgoing, slab));
+    vacateFormerPlace(outgoing);
+    return stored;
   }
 
   #removeOutgoing(outgoing: OutgoingMessage): void {
+    vacateFormerPlace(outgoing);
     if (outgoing.id === 0) return;
     const { storage, slab } = this.#context;
     storage.inBackground(storage.removeOutgoing(this.clientId, toStored(outgoing, slab)));
@@ -581,7 +579,7 @@ export class Session implements Subscriber {
 
   /** Has a message wait, or drops one by the queue's policy. Settles when it is stored, if it is to be. */
   #enqueue(outgoing: OutgoingMessage): MaybePromise<void> {
-    if (!this.#makeRoom(outgoing)) return;
+    if (!this.#makeRoom(outgoing)) return vacateFormerPlace(outgoing);
     const { message } = outgoing;
     message.own(this.#context.slab);
     this.#backlog!.enqueue(outgoing);
@@ -601,8 +599,7 @@ export class Session implements Subscriber {
       // One that would not fit into an empty queue drives nothing out of it.
       while (isFull() && backlog.queue.length > 0 && message.size <= limits.queueBytes) {
         const oldest = backlog.dequeue()!;
-        this.#removeOutgoing(oldest);
-        this.#drop(oldest.message, "queue-full");
+        this.#removeAndDrop(oldest, "queue-full");
       }
     }
     if (!isFull()) return true;
@@ -614,24 +611,46 @@ export class Session implements Subscriber {
   /** Gives what a shared subscription sent here to members who are still connected (MQTT 5.0 section 4.8.2). */
   #passOnShared(): void {
     for (const [packetId, outgoing] of this.#inflight) {
-      if (outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Busy)) this.#forget(packetId);
+      const isPassedOn = outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Busy);
+      if (isPassedOn) (this.#inflight as Map<number, OutgoingMessage>).delete(packetId);
     }
-    const passedOn = this.#backlog?.retainQueued((outgoing) => !this.#passOn(outgoing, Readiness.Busy));
-    for (const outgoing of passedOn ?? []) this.#removeOutgoing(outgoing);
+    this.#backlog?.retainQueued((outgoing) => !this.#passOn(outgoing, Readiness.Busy));
   }
 
-  /** Gives a message to another member of its group that is at least as ready as `least`. */
+  #passOnOrDrop(outgoing: OutgoingMessage, reason: DropReason): void {
+    if (!this.#passOn(outgoing, Readiness.Offline)) this.#removeAndDrop(outgoing, reason);
+  }
+
+  /**
+   * Gives a message to another member of its group that is at least as ready as `least`. What is stored of it here goes when
+   * it has been delivered there, or later if that member says so: a crash in between must find it somewhere.
+   */
   #passOn(outgoing: OutgoingMessage, least: Readiness): boolean {
-    const { group, message } = outgoing;
+    const { group, message, id } = outgoing;
     const member = group?.choose(least, (member) => member !== this);
     if (group === undefined || member === undefined) return false;
-    this.#context.router.deliver(message, member, group, this.clientId);
+    const { clientId, isQueueing } = this;
+    const outgoingId = id === 0 ? outgoing.formerPlace?.outgoingId ?? 0 : id;
+    const place: FormerPlace = {
+      clientId,
+      // What stays in a queue comes again with the client.
+      outgoingId: isQueueing ? 0 : outgoingId,
+      isKept: false,
+      vacate: () => this.#removeOutgoing(outgoing),
+    };
+    const delivered = this.#context.router.deliver(message, member, group, place);
+    if (isQueueing) place.vacate();
+    else then(delivered, () => place.isKept || place.vacate());
     return true;
   }
 
   #expire(outgoing: OutgoingMessage): void {
+    this.#removeAndDrop(outgoing, "expired");
+  }
+
+  #removeAndDrop(outgoing: OutgoingMessage, reason: DropReason): void {
     this.#removeOutgoing(outgoing);
-    this.#drop(outgoing.message, "expired");
+    this.#drop(outgoing.message, reason);
   }
 
   #drop(message: Message, reason: DropReason): void {
@@ -639,6 +658,23 @@ export class Session implements Subscriber {
   }
 }
 
-function toStored({ message, group, ...outgoing }: OutgoingMessage, slab: Slab): StoredOutgoing {
-  return { ...outgoing, message: message.toStored(slab), shareFilter: group?.topicFilter };
+function toStored({ message, group, formerPlace, ...outgoing }: OutgoingMessage, slab: Slab): StoredOutgoing {
+  return {
+    ...outgoing,
+    message: message.toStored(slab),
+    shareFilter: group?.topicFilter,
+    replaces: formerPlace?.outgoingId,
+  };
+}
+
+function keepFormerPlace(outgoing: OutgoingMessage, place: FormerPlace): void {
+  // A QoS 2 message that the client may have, and that is not stored as his, must be stored as nobody's [MQTT-4.8.2-5].
+  if (place.outgoingId === 0 || (outgoing.id === 0 && outgoing.qos === 2)) return;
+  place.isKept = true;
+  outgoing.formerPlace = place;
+}
+
+function vacateFormerPlace(outgoing: OutgoingMessage): void {
+  outgoing.formerPlace?.vacate();
+  outgoing.formerPlace = undefined;
 }

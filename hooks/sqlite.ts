@@ -3,7 +3,8 @@ import { MessageTable } from "./sqlite/message_table.ts";
 import type { Batch } from "./sqlite/batch.ts";
 import { explanation } from "./sqlite/explanation.ts";
 import type { Operation, SessionOperation } from "./sqlite/operations.ts";
-import { outgoingFlags, Restorer, subscriptionOptions, toFrame, toJson, willToFrame } from "./sqlite/rows.ts";
+import { OutgoingChanges } from "./sqlite/outgoing_changes.ts";
+import { Restorer, subscriptionOptions, toFrame, toJson, willToFrame } from "./sqlite/rows.ts";
 import { Writer } from "./sqlite/writer.ts";
 
 /**
@@ -64,22 +65,13 @@ export interface SqliteHook extends Hook {
 export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
   let writer: Writer;
   const messages = new MessageTable();
-  /** Where a message on its way stands in the batch that is being collected, so that it can be taken back from there. */
-  let collected = new Map<number, number>();
-  let collectedBatch: unknown;
-
+  let outgoingChanges: OutgoingChanges;
   /** The sessions that are in the database. */
   const sessions = new Set<string>();
 
-  const refused = (): Promise<void> => {
-    const refusal = Promise.reject(writer.refusal());
-    // Not everybody who is refused something waits for it.
-    refusal.catch(() => {});
-    return refusal;
-  };
   /** Adds changes, unless nothing can be written at the moment. */
   const add = (...operations: Operation[]): Promise<void> => {
-    if (writer.refuses) return refused();
+    if (writer.refuses) return writer.refused();
     for (const operation of operations) writer.current.add(operation);
     return writer.written();
   };
@@ -88,14 +80,6 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
     for (const operation of operations) writer.current.add(operation);
     return writer.lasting();
   };
-  const positions = () => {
-    if (collectedBatch !== writer.current) {
-      collectedBatch = writer.current;
-      collected = new Map();
-    }
-    return collected;
-  };
-
   return {
     id: "sqlite",
     async init(context) {
@@ -104,6 +88,7 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
         for (const operation of operations) if (operation?.[0] === "session") sessions.delete(operation[1]);
       };
       writer = await Writer.open({ path, maximumSize, logger: context.logger, onRefused });
+      outgoingChanges = new OutgoingChanges(writer, messages);
       const restorer = new Restorer(context, messages);
       try {
         for await (const chunk of writer.load()) {
@@ -121,7 +106,7 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
     storeSession(session: StoredSession) {
       const { clientId } = session;
       if (sessions.has(clientId)) return addLasting(sessionOperation("updateSession", session, writer.current));
-      if (writer.refuses) return refused();
+      if (writer.refuses) return writer.refused();
       sessions.add(clientId);
       return add(sessionOperation("session", session, writer.current));
     },
@@ -141,50 +126,8 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
     removeSubscriptions: (clientId, topicFilters) =>
       addLasting(...topicFilters.map((topicFilter): Operation => ["removeSubscription", clientId, topicFilter])),
 
-    storeOutgoing(clientId, outgoing) {
-      const { id, message, packetId, identifiers, shareFilter } = outgoing;
-      const { current } = writer;
-      const position = positions().get(id);
-      const collected = position === undefined ? undefined : current.operations[position];
-      if (messages.holds(id) && collected?.[0] !== "outgoing") {
-        const operation: Operation = ["updateOutgoing", id, outgoingFlags(outgoing), packetId];
-        if (position !== undefined) current.operations[position] = operation;
-        else positions().set(id, current.add(operation));
-        return writer.lasting();
-      }
-      if (collected === undefined && writer.refuses) return refused();
-      const messageId = messages.take(
-        id,
-        message,
-        current,
-        (messageId) => current.add(["message", messageId, message.receivedAt, current.slice(toFrame(message.packet))]),
-      );
-      const operation: Operation = [
-        "outgoing",
-        id,
-        clientId,
-        messageId,
-        outgoingFlags(outgoing),
-        packetId,
-        toJson(identifiers),
-        shareFilter ?? null,
-      ];
-      if (position !== undefined) current.operations[position] = operation;
-      else positions().set(id, current.add(operation));
-      return writer.written();
-    },
-    removeOutgoing(_clientId, { id }) {
-      if (!messages.holds(id)) return;
-      const { current } = writer;
-      const position = positions().get(id);
-      const collected = position === undefined ? undefined : current.operations[position];
-      // What is not written yet need not be: an online client has often acknowledged by then.
-      if (position !== undefined) current.operations[position] = undefined;
-      if (collected?.[0] !== "outgoing") current.add(["removeOutgoing", id]);
-      positions().delete(id);
-      messages.release(id, current);
-      return writer.lasting();
-    },
+    storeOutgoing: (clientId, outgoing) => outgoingChanges.store(clientId, outgoing),
+    removeOutgoing: (_clientId, { id }) => outgoingChanges.remove(id),
 
     storeReceived: (clientId, packetId) => add(["received", clientId, packetId]),
     removeReceived: (clientId, packetId) => addLasting(["removeReceived", clientId, packetId]),
@@ -193,7 +136,7 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
       // They describe this process, and are made anew by the next one.
       if (topic.startsWith("$SYS/")) return;
       if (packet.payload.length === 0) return add(["removeRetained", topic]);
-      if (writer.refuses) return refused();
+      if (writer.refuses) return writer.refused();
       const lifetime = packet.properties?.messageExpiryInterval;
       const now = Date.now();
       const expiresAt = lifetime === undefined ? null : now + lifetime * 1000;

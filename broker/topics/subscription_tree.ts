@@ -1,5 +1,6 @@
 import type { Qos } from "../../codec/packet.ts";
 import { parseSharedFilter } from "../../codec/topic.ts";
+import type { FormerPlace } from "../former_place.ts";
 import type { Message } from "../message.ts";
 import { type Readiness, SharedGroup } from "./shared_group.ts";
 import { SmallMap } from "./small_map.ts";
@@ -13,7 +14,7 @@ export interface Subscriber {
   /** Whether other brokers forward messages for it: it is here, and messages do not come to it through a queue of its own. */
   readonly needsRoute: boolean;
   /** Takes a message that one of its subscriptions matched. `group` is set if it was chosen among a group's members. */
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup, passedOnBy?: string): void;
+  deliver(message: Message, delivery: Delivery, group?: SharedGroup, formerPlace?: FormerPlace): void;
 }
 
 /** On what terms a subscriber gets a message. */

@@ -15,6 +15,7 @@ const statements = {
   removeMessage: "DELETE FROM messages WHERE id = ?",
   outgoing: "INSERT OR REPLACE INTO outgoing VALUES (?, ?, ?, ?, ?, ?, ?)",
   updateOutgoing: "UPDATE outgoing SET flags = ?, packet_id = ? WHERE id = ?",
+  moveOutgoing: "UPDATE outgoing SET id = ?, client_id = ?, flags = ?, packet_id = ?, identifiers = ? WHERE id = ?",
   removeOutgoing: "DELETE FROM outgoing WHERE id = ?",
   received: "INSERT OR REPLACE INTO received VALUES (?, ?)",
   removeReceived: "DELETE FROM received WHERE client_id = ? AND packet_id = ?",
@@ -135,6 +136,11 @@ export class Database {
       case "updateOutgoing":
         this.#statements.updateOutgoing.run(operation[2], operation[3], operation[1]);
         return;
+      case "moveOutgoing": {
+        const [, from, ...values] = operation;
+        this.#statements.moveOutgoing.run(...values, from);
+        return;
+      }
       default: {
         const [name, ...values] = operation;
         this.#statements[name].run(...values);

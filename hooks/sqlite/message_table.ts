@@ -49,6 +49,12 @@ export class MessageTable {
     return id;
   }
 
+  /** A message on its way has got another number. */
+  move(from: number, outgoingId: number): void {
+    this.#byOutgoing.set(outgoingId, this.#byOutgoing.get(from)!);
+    this.#byOutgoing.delete(from);
+  }
+
   /** A message is not on its way any more; the last time its bytes go as well. */
   release(outgoingId: number, collector: Collector): void {
     const entry = this.#byOutgoing.get(outgoingId)!;

@@ -13,6 +13,29 @@ export type SessionOperation = readonly [
   willDelay: number,
 ];
 
+/** Stores that a message is on its way to a session. */
+export type OutgoingOperation = readonly [
+  "outgoing",
+  id: number,
+  clientId: string,
+  messageId: number,
+  flags: number,
+  packetId: number,
+  identifiers: string | null,
+  shareFilter: string | null,
+];
+
+/** Gives a message on its way to another session, under another number. */
+export type MoveOperation = readonly [
+  "moveOutgoing",
+  from: number,
+  id: number,
+  clientId: string,
+  flags: number,
+  packetId: number,
+  identifiers: string | null,
+];
+
 /** One change of what is stored. Numbers and texts only, so that a batch of thousands is cheap to hand to the worker. */
 export type Operation =
   | SessionOperation
@@ -21,17 +44,9 @@ export type Operation =
   | readonly ["removeSubscription", clientId: string, topicFilter: string]
   | readonly ["message", id: number, receivedAt: number, frame: Slice]
   | readonly ["removeMessage", id: number]
-  | readonly [
-    "outgoing",
-    id: number,
-    clientId: string,
-    messageId: number,
-    flags: number,
-    packetId: number,
-    identifiers: string | null,
-    shareFilter: string | null,
-  ]
+  | OutgoingOperation
   | readonly ["updateOutgoing", id: number, flags: number, packetId: number]
+  | MoveOperation
   | readonly ["removeOutgoing", id: number]
   | readonly ["received", clientId: string, packetId: number]
   | readonly ["removeReceived", clientId: string, packetId: number]
@@ -48,6 +63,7 @@ export function isLasting([name]: Operation): boolean {
     case "removeSession":
     case "removeSubscription":
     case "updateOutgoing":
+    case "moveOutgoing":
     case "removeOutgoing":
     case "removeMessage":
     case "removeReceived":

@@ -70,9 +70,12 @@ export class Writer {
     return this.failure !== undefined;
   }
 
-  /** What to refuse them with. */
-  refusal(): ReasonCodeError {
-    return new ReasonCodeError(ReasonCode.QuotaExceeded, "the message store cannot take it now");
+  /** The answer to a change that is refused. */
+  refused(): Promise<void> {
+    const refused = Promise.reject(refusal());
+    // Not everybody who is refused something waits for it.
+    refused.catch(() => {});
+    return refused;
   }
 
   /** Reads back what is stored, a part at a time. @throws {Error} If it cannot be read; with SQLite's own words. */
@@ -172,7 +175,7 @@ export class Writer {
     this.current = new Batch();
     for (const refused of [batch, added]) {
       this.#options.onRefused(refused.operations);
-      refused.fail(this.refusal(), this.current);
+      refused.fail(refusal(), this.current);
     }
     return isFirst;
   }
@@ -269,4 +272,8 @@ export class Writer {
       worker.postMessage(request, request.type === "apply" ? [request.bytes.buffer] : []);
     });
   }
+}
+
+function refusal(): ReasonCodeError {
+  return new ReasonCodeError(ReasonCode.QuotaExceeded, "the message store cannot take it now");
 }

@@ -572,7 +572,7 @@ Deno.test("a message that is passed on to another member is stored for that and 
   await first.close();
   const [stored, removed] = await storage.expectAll("storeOutgoing", "removeOutgoing");
   assert.deepEqual([stored.args[0], removed.args[0], removed.args[1].id], ["b", "a", before.args[1].id]);
-  assert.equal(stored.go, removed.go);
+  assert.deepEqual([stored.args[1].replaces, stored.go], [before.args[1].id, removed.go]);
   await second.expect("publish");
 });
 

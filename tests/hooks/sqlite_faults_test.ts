@@ -305,6 +305,40 @@ Deno.test("members of a group go on while nothing can be written: one gets what 
   assert.deepEqual(new Set([...texts, (await receive(staying)).text]), new Set(["one", "two", "three", "four"]));
 });
 
+// A QoS 2 message in flight stays where it is [MQTT-4.8.2-5].
+const leftBehind = [
+  { qos: 1, expected: { staying: ["in flight", "waiting"], leaving: [] } },
+  { qos: 2, expected: { staying: ["waiting"], leaving: ["in flight"] } },
+] as const;
+
+for (const { qos, expected } of leftBehind) {
+  Deno.test(`a QoS ${qos} message that a member leaves behind while nothing can be written is there after a crash`, async () => {
+    using workers = new WatchedWorkers();
+    await using file = new DatabaseFile();
+    const before = await file.start();
+    const properties = { sessionExpiryInterval: 0xffff_ffff, receiveMaximum: 1 };
+    const leaving = await before.connect({ clientId: "leaving", properties });
+    await leaving.subscribe("$share/group/t", { qos });
+    const publisher = await before.connect({ ...lasting(5), clientId: "publisher" });
+    for (const payload of ["in flight", "waiting"]) await publisher.publish({ topic: "t", qos, payload });
+    await leaving.expect("publish");
+    const staying = await before.connect({ clientId: "staying", properties });
+    await staying.subscribe("$share/group/t", { qos });
+    workers.hasRoom = false;
+    workers.fates.push(ioError, "written");
+    await leaving.disconnect();
+    await eventually(() => workers.fates.length === 0, "the rest of a refused batch to be tried again");
+    // Its answer waits for the writer, behind that.
+    await before.connect({ ...lasting(5), clientId: "publisher" });
+    const after = await file.restart("crash");
+    for (const [clientId, texts] of Object.entries(expected)) {
+      const client = await after.connect({ ...lasting(5), clientId });
+      assert.deepEqual(await receiveTexts(client, texts.length), texts, clientId);
+      await client.expectNothing();
+    }
+  });
+}
+
 Deno.test("a broker closes in time while nothing can be written", async () => {
   using workers = new WatchedWorkers();
   await using file = new DatabaseFile();

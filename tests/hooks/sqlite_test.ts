@@ -352,6 +352,41 @@ for (const end of ends) {
   });
 }
 
+// Of what is passed on to a member whose session is not stored: what the member that was left must get after a crash.
+const passedOn = [
+  { qos: 1, isAcknowledged: false, left: ["in flight", "waiting"] },
+  { qos: 1, isAcknowledged: true, left: [] },
+  // Who has passed a QoS 2 message on gets it no more: the other one may have it [MQTT-4.8.2-5].
+  { qos: 2, isAcknowledged: false, left: ["in flight"] },
+] as const;
+
+for (const { qos, isAcknowledged, left } of passedOn) {
+  const state = isAcknowledged ? "acknowledged" : "not acknowledged";
+  Deno.test(`QoS ${qos} messages passed on to a member without a lasting session, ${state}, after a crash`, async () => {
+    await using file = new DatabaseFile();
+    const before = await file.start();
+    const properties = { sessionExpiryInterval: FOREVER, receiveMaximum: 1 };
+    const leaving = await before.connect({ clientId: "a", properties });
+    await leaving.subscribe("$share/g/t", { qos });
+    await published(before, "t", ["in flight", "waiting"], qos);
+    await leaving.expect("publish");
+    const staying = await before.connect();
+    await staying.subscribe("$share/g/t", { qos });
+    await leaving.disconnect();
+    for (let count = qos === 1 ? 2 : 1; count > 0; count--) {
+      const { packetId } = await staying.expect("publish");
+      if (isAcknowledged) await staying.send({ type: "puback", packetId: packetId!, reasonCode: 0 });
+    }
+    await staying.expectNothing();
+    // Its answer waits for the database, behind all that.
+    await before.connect({ ...lasting(5), clientId: "witness" });
+    const after = await file.restart("crash");
+    const client = await after.connect({ ...lasting(5), clientId: "a" });
+    assert.deepEqual(await receiveTexts(client, left.length), left);
+    await client.expectNothing();
+  });
+}
+
 Deno.test("a session that takes over another one's place while messages come is stored with all of them", async () => {
   await using file = new DatabaseFile();
   const before = await file.start();
