@@ -275,7 +275,7 @@ export class Broker implements AsyncDisposable {
    * ```
    */
   serve(duplex: Duplex, peer: Peer = {}): Promise<void> {
-    return this.#accept(transportOf(duplex, this.#context.pool), peer);
+    return this.#accept(transportOf(duplex, this.#context.pool), peer)?.closed ?? Promise.resolve();
   }
 
   /**
@@ -473,7 +473,8 @@ export class Broker implements AsyncDisposable {
     }
   }
 
-  #accept(transport: Transport, peer: Peer): Promise<void> {
+  /** `undefined` if the connection is refused. */
+  #accept(transport: Transport, peer: Peer): Client | undefined {
     const { counters, connections, logger } = this.#context;
     const { remoteAddress } = peer;
     if (this.closed || !connections.mayOpen(remoteAddress)) {
@@ -481,12 +482,13 @@ export class Broker implements AsyncDisposable {
       const reason = this.#closing === undefined ? "there are too many" : "the broker is closed";
       logger.warn("a connection from {remoteAddress} is refused: {reason}", { remoteAddress, reason });
       transport.close();
-      return Promise.resolve();
+      return undefined;
     }
     counters.connectionsAccepted += 1;
     const client = new Client(transport, this.#context, peer);
     connections.add(client);
-    return client.run();
+    client.run();
+    return client;
   }
 
   #deliver(message: Message): MaybePromise<void> {

@@ -4,6 +4,7 @@ import type { Connection, ConnectionContext } from "./connection.ts";
 import { Cluster } from "./cluster.ts";
 import { Connections } from "./connections.ts";
 import { EventLoop } from "./event_loop.ts";
+import { Framers } from "./framers.ts";
 import { escapingLogger } from "./escaping_logger.ts";
 import { type DropReason, HookChain } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
@@ -72,6 +73,7 @@ export class BrokerContext implements ConnectionContext {
   readonly topics: TopicCache;
   readonly hooks = new HookChain();
   readonly pool = new BufferPool();
+  readonly framers: Framers;
   readonly slab = new Slab();
   readonly eventLoop = new EventLoop();
   readonly subscriptions = new SubscriptionTree();
@@ -109,6 +111,7 @@ export class BrokerContext implements ConnectionContext {
     this.limits = options.limits;
     this.logger = escapingLogger(options.logger);
     this.connections = new Connections(options.limits);
+    this.framers = new Framers(options.limits.packetSize);
     this.storage = new Storage(this.hooks, this.logger);
     this.timers = new TimerWheel(this.logger);
     this.topics = new TopicCache(options.limits);

@@ -1,14 +1,18 @@
-const SMALLEST = 4096;
-const CLASSES = 11;
+const SMALLEST = 512;
+const CLASSES = 14;
+/** Buffers of quiet connections, in bytes, and how many of them lie in one ArrayBuffer. */
+export const QUIET_BUFFER = 64;
+const QUIET_BUFFERS = 16;
 
 /**
- * Buffers that one connection has done with and the next one needs: sizes are powers of two from 4 KiB to 4 MiB, and
+ * Buffers that one connection has done with and the next one needs: sizes are powers of two from 512 bytes to 4 MiB, and
  * larger ones are not kept. A buffer from here holds old bytes; whoever takes one hands on only what it has written.
  */
 export class BufferPool {
   readonly #free: Uint8Array<ArrayBuffer>[][] = Array.from({ length: CLASSES }, () => []);
   readonly #capacity: number;
   #held = 0;
+  #quiet = new Uint8Array(0);
 
   /** A pool that keeps at most `capacity` bytes. */
   constructor(capacity = 16 * 1024 * 1024) {
@@ -24,6 +28,17 @@ export class BufferPool {
     return buffer;
   }
 
+  /**
+   * A buffer of `QUIET_BUFFER` bytes, for as long as its connection lives: it is not given back. A few of them share an
+   * ArrayBuffer, which costs more than the bytes in it; not many, since the last one keeps the memory of all.
+   */
+  takeQuiet(): Uint8Array<ArrayBuffer> {
+    if (this.#quiet.length === 0) this.#quiet = new Uint8Array(QUIET_BUFFERS * QUIET_BUFFER);
+    const buffer = this.#quiet.subarray(0, QUIET_BUFFER);
+    this.#quiet = this.#quiet.subarray(QUIET_BUFFER);
+    return buffer;
+  }
+
   /** Gives a buffer back. The caller must not touch it again. */
   give(buffer: Uint8Array<ArrayBuffer>): void {
     const index = classOf(buffer.length);
@@ -34,5 +49,5 @@ export class BufferPool {
 }
 
 function classOf(size: number): number {
-  return size <= SMALLEST ? 0 : 32 - Math.clz32((size - 1) >>> 12);
+  return size <= SMALLEST ? 0 : 32 - Math.clz32((size - 1) >>> 9);
 }

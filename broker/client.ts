@@ -23,14 +23,11 @@ import { handleUnsubscribe } from "./handlers/unsubscribe.ts";
 import type { ClientInfo } from "./hooks.ts";
 import type { MaybePromise } from "./maybe_promise.ts";
 import type { Peer } from "./listener.ts";
-import type { Message, TopicForm } from "./message.ts";
+import { type Message, SHARED_PAYLOAD, type TopicForm } from "./message.ts";
 import type { Session } from "./session.ts";
 import type { Timer } from "./timer_wheel.ts";
 import type { Topic } from "./topics/topic_cache.ts";
 import type { Transport } from "./transport.ts";
-
-/** Payloads from this size on, in bytes, are written from where they are and not copied for every receiver. */
-const SHARED_PAYLOAD = 32 * 1024;
 
 const acknowledgementHeaders: Readonly<Record<AcknowledgementType, number>> = {
   puback: PacketType.Puback << 4,
@@ -81,12 +78,12 @@ export class Client implements ConnectionEvents, Acknowledger {
   /** Whether the session has more to send as soon as the connection has written what it holds. */
   #waitsForRoom = false;
   #acknowledgements: AcknowledgementQueue | undefined = undefined;
-  #onceClosed: (() => void) | undefined = undefined;
+  #closed: PromiseWithResolvers<void> | undefined = undefined;
 
   constructor(transport: Transport, context: BrokerContext, peer: Peer) {
     this.context = context;
     this.peer = peer;
-    this.connection = new Connection(transport, context, this, context.limits.packetSize);
+    this.connection = new Connection(transport, context, this);
   }
 
   /** What the client is owed for its messages. */
@@ -94,11 +91,16 @@ export class Client implements ConnectionEvents, Acknowledger {
     return this.#acknowledgements ??= new AcknowledgementQueue(this, this.context.limits.receiveMaximum);
   }
 
-  /** Speaks with the client until the connection is over. Never rejects. */
-  run(): Promise<void> {
+  /** Speaks with the client until the connection is over. */
+  run(): void {
     const { timers, limits } = this.context;
     this.#connectTimer = timers.schedule(limits.connectTimeout * 1000, () => this.#giveUpWaiting());
-    return this.connection.run();
+    this.connection.run();
+  }
+
+  /** Resolves when the connection is over; to be asked for before it is. */
+  get closed(): Promise<void> {
+    return (this.#closed ??= Promise.withResolvers<void>()).promise;
   }
 
   /** The client has connected, or never will. */
@@ -224,6 +226,11 @@ export class Client implements ConnectionEvents, Acknowledger {
     if (isLargeAsReceived && qos === 0 && bytes[0] === flags) {
       // Nothing in it is for this client alone.
       outbound.writeShared(bytes, loan);
+    } else if (isLargeAsReceived && qos > 0 && message.takeHeader()) {
+      bytes[0] = flags;
+      bytes[packetIdOffset] = packetId >>> 8;
+      bytes[packetIdOffset + 1] = packetId;
+      outbound.writeShared(bytes, loan);
     } else {
       const copied = isLarge ? bytes.subarray(0, frame.payloadStart) : bytes;
       const offset = outbound.reserve(copied.length);
@@ -265,7 +272,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   /** The broker shuts down. Resolves when the connection is over. */
   shutDown(): Promise<void> {
     // Not when its packets are handled: a hook that never answers does not keep the broker.
-    const closed = new Promise<void>((resolve) => this.#onceClosed = resolve);
+    const { closed } = this;
     this.disconnect(ReasonCode.ServerShuttingDown, "the server shuts down");
     return closed;
   }
@@ -309,7 +316,7 @@ export class Client implements ConnectionEvents, Acknowledger {
   onRead(chunk: Uint8Array): void {
     this.context.counters.bytesReceived += chunk.length;
     // [MQTT-3.1.0-1]; what speaks another protocol is not waited for until its first "packet" is complete, nor answered.
-    if (this.state === "new" && !this.connection.framer.incomplete && chunk[0] >> 4 !== PacketType.Connect) {
+    if (this.state === "new" && !this.connection.isInsidePacket && chunk[0] >> 4 !== PacketType.Connect) {
       this.#finish(protocolError("the first packet is not a CONNECT"));
     }
   }
@@ -331,7 +338,7 @@ export class Client implements ConnectionEvents, Acknowledger {
     if (this.state !== "closed") {
       this.#finish(error ?? new ReasonCodeError(ReasonCode.UnspecifiedError, "the client closed the connection"));
     }
-    this.#onceClosed?.();
+    this.#closed?.resolve();
   }
 
   /** The client has taken too long to connect. */

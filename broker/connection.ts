@@ -1,6 +1,7 @@
-import { Framer } from "../codec/framer.ts";
+import type { Framer } from "../codec/framer.ts";
 import type { BufferPool } from "./buffer_pool.ts";
 import type { EventLoop } from "./event_loop.ts";
+import type { Framers } from "./framers.ts";
 import type { Lender, Loan } from "./loan.ts";
 import type { Limits } from "./limits.ts";
 import { isPromise, type MaybePromise } from "./maybe_promise.ts";
@@ -30,6 +31,7 @@ export interface ConnectionEvents extends OutboundEvents {
 export interface ConnectionContext {
   readonly limits: Limits;
   readonly pool: BufferPool;
+  readonly framers: Framers;
   readonly timers: TimerWheel;
   readonly eventLoop: EventLoop;
   /** Calls `flush` of the connection before the event loop turns. */
@@ -39,7 +41,6 @@ export interface ConnectionContext {
 /** Bytes in, bytes out: reads, cuts into packets, collects what is to be written. It knows no topics. */
 export class Connection implements Lender {
   readonly outbound: Outbound;
-  readonly framer: Framer;
   /** When the last complete packet arrived, on the wheel's clock. */
   lastPacketAt: number;
   /** Whether reading waits for a packet that is being handled. */
@@ -52,12 +53,16 @@ export class Connection implements Lender {
   readonly #events: ConnectionEvents;
   #state: "open" | "ending" | "closed" = "open";
   #lingerTimer: Timer | undefined;
+  /** Missing between packets, which is where an idle connection is. */
+  #framer: Framer | undefined;
+  // Bound once: nothing has to be made for each read.
+  readonly #onRead = this.#take.bind(this);
+  readonly #onFailure = this.close.bind(this);
 
-  constructor(transport: Transport, context: ConnectionContext, events: ConnectionEvents, maximumPacketSize: number) {
+  constructor(transport: Transport, context: ConnectionContext, events: ConnectionEvents) {
     this.#transport = transport;
     this.#context = context;
     this.#events = events;
-    this.framer = new Framer(maximumPacketSize);
     this.lastPacketAt = context.timers.now;
     this.outbound = new Outbound(transport, context.pool, events);
   }
@@ -66,29 +71,19 @@ export class Connection implements Lender {
     return this.#state === "open";
   }
 
-  /** Reads until the connection is over. Never rejects. */
-  async run(): Promise<void> {
-    let failure: Error | undefined;
-    try {
-      while (this.#state !== "closed") {
-        const turn = this.#context.eventLoop.overdue();
-        if (turn !== undefined) await turn;
-        const length = await this.#transport.read();
-        if (length === null) break;
-        // What a peer sends while it is being disconnected is read, so that it sees the last packet and not a reset.
-        if (this.#state !== "open") continue;
-        const chunk = this.#transport.received(length);
-        this.#events.onRead(chunk);
-        this.framer.push(chunk);
-        const pending = this.#handOn();
-        if (pending !== undefined) await pending;
-        if (this.#overfull) await this.#pause();
-      }
-      if (this.#state === "open") await this.outbound.flushed();
-    } catch (error) {
-      failure = error as Error;
-    }
-    this.close(failure);
+  /**
+   * Reads until the connection is over. In callbacks and not in an async function: what such a function keeps while it
+   * waits would be most of what an idle connection takes here.
+   */
+  run(): void {
+    const turn = this.#context.eventLoop.overdue();
+    if (turn === undefined) this.#read();
+    else void turn.then(() => this.#read());
+  }
+
+  /** Whether what has been read so far ends inside a packet. */
+  get isInsidePacket(): boolean {
+    return this.#framer?.incomplete ?? false;
   }
 
   /** Has what was read last stay as it is until the loan is released. */
@@ -147,22 +142,54 @@ export class Connection implements Lender {
     }
   }
 
+  #read(): void {
+    this.#transport.read().then(this.#onRead, this.#onFailure);
+  }
+
+  #take(length: number | null): void {
+    if (length === null) return this.#finish();
+    // What a peer sends while it is being disconnected is read, so that it sees the last packet and not a reset.
+    if (this.#state !== "open") return this.#readOn();
+    try {
+      const chunk = this.#transport.received(length);
+      this.#events.onRead(chunk);
+      this.#framer ??= this.#context.framers.take();
+      this.#framer.push(chunk);
+      const pending = this.#handOn(this.#framer);
+      if (pending === undefined) this.#readOn();
+      else pending.then(() => this.#readOn(), this.#onFailure);
+    } catch (error) {
+      this.close(error as Error);
+    }
+  }
+
+  #readOn(): void {
+    if (this.#state === "open" && this.#overfull) void this.#pause().then(() => this.#readOn());
+    else if (this.#state !== "closed") this.run();
+  }
+
+  /** The peer sends nothing more: it still gets what there is for it. */
+  #finish(): void {
+    if (this.#state === "open") void this.outbound.flushed().then(() => this.close());
+    else this.close();
+  }
+
   /** Hands on every packet that is complete by now. Returns a promise only if one of them has to be waited for. */
-  #handOn(): Promise<void> | undefined {
-    const { framer } = this;
+  #handOn(framer: Framer): Promise<void> | undefined {
     try {
       while (this.#state === "open" && framer.next()) {
         this.lastPacketAt = this.#context.timers.now;
         const pending = this.#events.onPacket(framer);
-        if (isPromise(pending)) return this.#handOnAfter(pending);
+        if (isPromise(pending)) return this.#handOnAfter(pending, framer);
       }
+      if (this.#state === "open" && !framer.incomplete) this.#putBack(framer);
     } catch (error) {
       this.#events.onError(error as Error);
     }
     return undefined;
   }
 
-  async #handOnAfter(pending: Promise<void>): Promise<void> {
+  async #handOnAfter(pending: Promise<void>, framer: Framer): Promise<void> {
     this.busy = true;
     try {
       await pending;
@@ -170,6 +197,12 @@ export class Connection implements Lender {
       this.#events.onError(error as Error);
     }
     this.busy = false;
-    await this.#handOn();
+    await this.#handOn(framer);
+  }
+
+  /** Nothing has come of the next packet: another connection may use the framer. */
+  #putBack(framer: Framer): void {
+    this.#framer = undefined;
+    this.#context.framers.give(framer);
   }
 }

@@ -23,6 +23,9 @@ export interface Provenance {
   original?: Message;
 }
 
+/** Payloads from this size on, in bytes, stay where they are as long as they can, and are not copied for every receiver. */
+export const SHARED_PAYLOAD = 32 * 1024;
+
 /** So many encodings of a message are kept; a retained one may meet ever new kinds of receivers. */
 const MOST_VARIANTS = 16;
 
@@ -69,6 +72,7 @@ export class Message implements PublishFrame {
   /** Who has `bytes` while they are not owned. */
   #lender: Lender | undefined = undefined;
   #variants: Map<string, PublishFrame> | undefined = undefined;
+  #isHeaderTaken = false;
 
   private constructor(
     topic: Topic,
@@ -231,6 +235,8 @@ export class Message implements PublishFrame {
     const stores = this.#stores;
     this.#published = true;
     this.#stores = undefined;
+    // What it has is about to be read over.
+    this.#lender = undefined;
     if (stores === undefined) return undefined;
     return stores.length === 1 ? stores[0] : Promise.all(stores).then(() => {});
   }
@@ -261,6 +267,20 @@ export class Message implements PublishFrame {
     const loan = this.#owned ? undefined : this.#lender?.lend();
     if (loan === undefined) this.own(slab);
     return loan;
+  }
+
+  /** Has the message stay as it is until the loan is released, or for good if there is none. */
+  keep(slab: Slab): Loan | undefined {
+    if (this.bytes.length - this.payloadStart >= SHARED_PAYLOAD) return this.hold(slab);
+    this.own(slab);
+    return undefined;
+  }
+
+  /** Whether the caller may write flags and packet identifier of one receiver into `bytes`: nobody has done so before. */
+  takeHeader(): boolean {
+    if (this.#isHeaderTaken) return false;
+    this.#isHeaderTaken = true;
+    return true;
   }
 
   /** Whether it has a message expiry interval. */

@@ -1,6 +1,6 @@
 import type { FormerPlace } from "./former_place.ts";
 import type { RemoteMessage, RemoteSubscriber, StoredMessage } from "./hooks.ts";
-import type { Message } from "./message.ts";
+import { type Message, SHARED_PAYLOAD } from "./message.ts";
 import type { Slab } from "./slab.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
 import type { Delivery, Subscriber } from "./topics/subscription_tree.ts";
@@ -66,7 +66,10 @@ class OutboundMessage implements RemoteMessage {
     this.passedOnBy = passedOnBy;
     this.#message = message;
     this.#slab = slab;
-    const { bytes, packetIdOffset } = message.encoded(true, this.qos > 0, undefined, "name");
+    const frame = message.encoded(true, this.qos > 0, undefined, "name");
+    const { packetIdOffset } = frame;
+    const isShared = frame === message && frame.bytes.length - frame.payloadStart >= SHARED_PAYLOAD;
+    const bytes = isShared && !message.takeHeader() ? frame.bytes.slice() : frame.bytes;
     this.publish = bytes;
     // Every receiver has the first byte and the packet identifier written anew: in these bytes they are nobody's.
     bytes[0] = PUBLISH | (this.qos << 1) | (message.retain ? 1 : 0);

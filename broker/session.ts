@@ -7,6 +7,7 @@ import type { Client } from "./client.ts";
 import { Fifo } from "./fifo.ts";
 import type { FormerPlace } from "./former_place.ts";
 import type { ClientInfo, DropReason, RestoredSession, StoredMessage, StoredOutgoing } from "./hooks.ts";
+import type { Loan } from "./loan.ts";
 import { isPromise, type MaybePromise, then } from "./maybe_promise.ts";
 import type { Message } from "./message.ts";
 import type { RetainedMatch } from "./retained.ts";
@@ -36,6 +37,8 @@ export interface OutgoingMessage {
   storing: boolean;
   /** Where it stays stored for another session, which has passed it on, until it is stored for this one or done. */
   formerPlace: FormerPlace | undefined;
+  /** Set while the message in flight lies in its publisher's read buffer. */
+  loan: Loan | undefined;
 }
 
 // What most clients never have is not worth a map of its own.
@@ -170,7 +173,7 @@ export class Session implements Subscriber {
 
   #restoredOutgoing({ shareFilter, ...stored }: StoredOutgoing, message: Message): OutgoingMessage {
     const group = shareFilter === undefined ? undefined : this.#context.subscriptions.group(shareFilter);
-    return { ...stored, message, group, storing: false, formerPlace: undefined };
+    return { ...stored, message, group, storing: false, formerPlace: undefined, loan: undefined };
   }
 
   /** By their topic filters. */
@@ -382,6 +385,7 @@ export class Session implements Subscriber {
     this.disconnectedAt = Date.now();
     this.#backlog?.unsent.clear();
     this.#backlog?.retained.retain(({ subscription }) => subscription.qos > 0);
+    this.#ownInflight();
     if (isOurs) this.#passOnShared();
     if (this.isQueueing) {
       // All of it is in the queue, from where it comes back with the client.
@@ -485,7 +489,10 @@ export class Session implements Subscriber {
   /** Sends a message that is in flight, unless it is too large for this client: then it counts as delivered [MQTT-3.1.2-25]. */
   #send(client: Client, outgoing: OutgoingMessage, dup: boolean): void {
     const { message, qos, retain, identifiers, packetId } = outgoing;
-    if (client.publish(message, qos, retain, dup, packetId, identifiers)) return message.own(this.#context.slab);
+    if (client.publish(message, qos, retain, dup, packetId, identifiers)) {
+      outgoing.loan ??= message.keep(this.#context.slab);
+      return;
+    }
     this.#forget(packetId);
     client.outstanding -= 1;
   }
@@ -499,6 +506,15 @@ export class Session implements Subscriber {
     if (isInflight) this.acknowledge(packetId);
     else if (!this.#backlog?.retainQueued((queued) => queued !== outgoing).length) return;
     this.#drop(message, "not-stored");
+  }
+
+  /** Gives publishers back what they have lent: it can take long until a client that has gone acknowledges a message. */
+  #ownInflight(): void {
+    for (const outgoing of this.#inflight.values()) {
+      outgoing.message.own(this.#context.slab);
+      outgoing.loan?.release();
+      outgoing.loan = undefined;
+    }
   }
 
   #addInflight(outgoing: OutgoingMessage): void {
@@ -519,6 +535,7 @@ export class Session implements Subscriber {
       id,
       storing: false,
       formerPlace: undefined,
+      loan: undefined,
     };
   }
 
@@ -567,6 +584,7 @@ export class Session implements Subscriber {
     const outgoing = this.#inflight.get(packetId);
     if (outgoing === undefined) return false;
     this.#removeOutgoing(outgoing);
+    outgoing.loan?.release();
     return (this.#inflight as Map<number, OutgoingMessage>).delete(packetId);
   }
 
@@ -658,7 +676,10 @@ export class Session implements Subscriber {
   }
 }
 
-function toStored({ message, group, formerPlace, ...outgoing }: OutgoingMessage, slab: Slab): StoredOutgoing {
+function toStored(
+  { message, group, formerPlace, loan: _loan, ...outgoing }: OutgoingMessage,
+  slab: Slab,
+): StoredOutgoing {
   return {
     ...outgoing,
     message: message.toStored(slab),

@@ -1,11 +1,11 @@
-import type { BufferPool } from "../buffer_pool.ts";
+import { type BufferPool, QUIET_BUFFER } from "../buffer_pool.ts";
 import { Loan } from "../loan.ts";
 import type { Transport } from "../transport.ts";
 
-/** The read buffer of a quiet connection, and of one that is sent a lot, in bytes. */
-const SMALLEST_READ = 512;
+/** The read buffer of a new connection, and of one that is sent a lot, in bytes; a quiet one has `QUIET_BUFFER`. */
+const FIRST_READ = 512;
 const LARGEST_READ = 128 * 1024;
-/** From one size of the read buffer to the next: from the smallest one to the pool's smallest, and back. */
+/** From one size of the read buffer to the next: from the one of a quiet connection to the first, and back. */
 const STEP = 8;
 /** After so many reads that would have fitted into the next smaller buffer, the connection gets that one. */
 const QUIET_READS = 8;
@@ -14,8 +14,9 @@ const QUIET_READS = 8;
 export class ConnTransport implements Transport {
   readonly #conn: Deno.Conn;
   readonly #pool: BufferPool;
-  #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(SMALLEST_READ);
-  #quietReads = 0;
+  #buffer: Uint8Array<ArrayBuffer>;
+  /** How many in succession would have fitted; -1 before the first read. */
+  #quietReads = -1;
   #filled = false;
   /** Set while somebody may still need what was read into the buffer. */
   #loan: Loan | undefined;
@@ -25,6 +26,7 @@ export class ConnTransport implements Transport {
   constructor(conn: Deno.Conn, pool: BufferPool, early?: Uint8Array) {
     this.#conn = conn;
     this.#pool = pool;
+    this.#buffer = pool.take(FIRST_READ);
     this.#early = early;
   }
 
@@ -38,7 +40,9 @@ export class ConnTransport implements Transport {
 
   received(length: number): Uint8Array {
     this.#filled = length === this.#buffer.length;
-    this.#quietReads = length * STEP > this.#buffer.length ? 0 : this.#quietReads + 1;
+    // What comes first is a CONNECT, and most clients are quiet after that.
+    if (this.#quietReads < 0) this.#quietReads = QUIET_READS;
+    else this.#quietReads = length * STEP > this.#buffer.length ? 0 : this.#quietReads + 1;
     return this.#buffer.subarray(0, length);
   }
 
@@ -70,7 +74,7 @@ export class ConnTransport implements Transport {
 
   #readEarly(early: Uint8Array): Promise<number> {
     this.#early = undefined;
-    this.#replaceBuffer(early.length);
+    if (early.length > this.#buffer.length) this.#replaceBuffer(early.length);
     this.#buffer.set(early);
     return Promise.resolve(early.length);
   }
@@ -79,7 +83,7 @@ export class ConnTransport implements Transport {
   #fitBuffer(): void {
     const { length } = this.#buffer;
     if (this.#filled && length < LARGEST_READ) this.#replaceBuffer(Math.min(length * STEP, LARGEST_READ));
-    else if (this.#quietReads >= QUIET_READS && length > SMALLEST_READ) this.#replaceBuffer(length / STEP);
+    else if (this.#quietReads >= QUIET_READS && length > QUIET_BUFFER) this.#replaceBuffer(length / STEP);
   }
 
   /** Reads on in another buffer: this one goes back to the pool when nobody needs it any more. */
@@ -91,7 +95,7 @@ export class ConnTransport implements Transport {
 
   #replaceBuffer(size: number): void {
     this.#pool.give(this.#buffer);
-    this.#buffer = size === SMALLEST_READ ? new Uint8Array(size) : this.#pool.take(size);
+    this.#buffer = size === QUIET_BUFFER ? this.#pool.takeQuiet() : this.#pool.take(size);
     this.#quietReads = 0;
     this.#filled = false;
   }

@@ -349,6 +349,27 @@ Deno.test("a client that asks without end and does not read is not read either, 
   await scene.expectUnharmed();
 });
 
+Deno.test("a client that does not read what it has asked for and is taken over stops nobody", async () => {
+  await using scene = await startScene({ limits: { outboundBytes: 10_000 } });
+  const { broker } = scene;
+  const [here, there] = duplexPair();
+  void broker.serve(there);
+  await using client = new RawClient(here);
+  await client.connect({ clientId: "taken" });
+  const chunk = new Uint8Array(2000).map((_byte, index) => index % 2 === 0 ? 0xc0 : 0);
+  const asking = Promise.allSettled(Array.from({ length: 200 }, () => client.sendBytes(chunk)));
+  const other = await broker.connect();
+  for (let round = 0; round < 100; round++) await other.expectNothing();
+  await other.disconnect();
+  const successor = await broker.connect({ clientId: "taken" });
+  // While the one before has yet to take its last packet.
+  await eventually(() => broker.stats().connections === 2, "the end of the client that was taken over");
+  await successor.disconnect();
+  await client.close();
+  await asking;
+  await scene.expectUnharmed();
+});
+
 Deno.test("one connection more than the limit is closed at once, and there is room when one has gone", async () => {
   await using scene = await startScene({ limits: { connections: 3 } });
   const { broker } = scene;

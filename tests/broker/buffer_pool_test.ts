@@ -3,12 +3,12 @@ import { BufferPool } from "../../broker/buffer_pool.ts";
 
 const KIB = 1024;
 
-Deno.test("a buffer is at least as large as asked for, and a power of two from 4 KiB to 4 MiB", () => {
+Deno.test("a buffer is at least as large as asked for, and a power of two from 512 bytes to 4 MiB", () => {
   const pool = new BufferPool();
-  const sizes = [[1, 4 * KIB], [4 * KIB, 4 * KIB], [4 * KIB + 1, 8 * KIB], [100_000, 128 * KIB], [
-    4096 * KIB,
-    4096 * KIB,
-  ]];
+  const sizes = [
+    ...[[1, 512], [512, 512], [513, KIB], [4 * KIB, 4 * KIB], [4 * KIB + 1, 8 * KIB], [100_000, 128 * KIB]],
+    [4096 * KIB, 4096 * KIB],
+  ];
   for (const [asked, given] of sizes) assert.equal(pool.take(asked).length, given);
 });
 
@@ -33,7 +33,7 @@ Deno.test("a buffer that is given back is the next one of its size", () => {
 
 Deno.test("a buffer that is not of the pool's sizes is not kept", () => {
   const pool = new BufferPool();
-  for (const size of [512, 5000, 12 * KIB]) {
+  for (const size of [64, 5000, 12 * KIB]) {
     const buffer = new Uint8Array(size);
     pool.give(buffer);
     const taken = pool.take(size);
@@ -50,4 +50,14 @@ Deno.test("a pool keeps no more bytes than its capacity, and room that is made i
   assert.equal(taken.filter((buffer) => buffers.includes(buffer)).length, 2);
   pool.give(buffers[2]);
   assert.equal(pool.take(4 * KIB), buffers[2]);
+});
+
+Deno.test("buffers for quiet connections are small, overlap with no other, and share their memory with few", () => {
+  const pool = new BufferPool();
+  const buffers = Array.from({ length: 40 }, () => pool.takeQuiet());
+  for (const [index, buffer] of buffers.entries()) buffer.fill(index);
+  for (const [index, buffer] of buffers.entries()) assert.deepEqual([...buffer], new Array(64).fill(index));
+  const allocations = new Set(buffers.map(({ buffer }) => buffer));
+  assert(allocations.size < 10, `${allocations.size} allocations`);
+  for (const { byteLength } of allocations) assert(byteLength <= KIB);
 });

@@ -24,9 +24,27 @@ Deno.test("the read buffer grows while it is filled, up to 128 KiB", async () =>
   assert.deepEqual(await bufferSizes(times(6, 1_000_000)), expected);
 });
 
-Deno.test("the read buffer of a connection that has gone quiet becomes as small as it was at first", async () => {
-  const sizes = await bufferSizes([...times(4, 1_000_000), ...times(40, 2)]);
-  assert.deepEqual([sizes[4], sizes.at(-1)], [128 * KIB, 512]);
+Deno.test("the read buffer of a connection that has gone quiet becomes small", async () => {
+  const sizes = await bufferSizes([...times(4, 1_000_000), ...times(50, 2)]);
+  assert.deepEqual([sizes[4], sizes.at(-1)], [128 * KIB, 64]);
+});
+
+Deno.test("after its CONNECT a connection is taken for quiet, and stays so while little comes", async () => {
+  assert.deepEqual(await bufferSizes([300, ...times(20, 40)]), [512, ...times(20, 64)]);
+});
+
+Deno.test("packets that do not fit into the small read buffer enlarge it once, and not each time", async () => {
+  assert.deepEqual(await bufferSizes([300, ...times(20, 100)]), [512, 64, ...times(19, 512)]);
+});
+
+Deno.test("what was read before the connection got here comes first, whatever its size", async () => {
+  for (const size of [1, 64, 512, 513, 8000]) {
+    const early = new Uint8Array(size).map((_byte, index) => index);
+    const read = (buffer: Uint8Array) => Promise.resolve(buffer.fill(7, 0, 2) && 2);
+    const transport = new ConnTransport({ read } as unknown as Deno.Conn, new BufferPool(), early);
+    assert.deepEqual(transport.received((await transport.read())!), early);
+    assert.deepEqual([...transport.received((await transport.read())!)], [7, 7]);
+  }
 });
 
 Deno.test("what was read stays as it is until its loan is released, and the buffer is used again then", async () => {
