@@ -24,6 +24,7 @@ import type { ClientInfo } from "./hooks.ts";
 import type { MaybePromise } from "./maybe_promise.ts";
 import type { Peer } from "./listener.ts";
 import { type Message, SHARED_PAYLOAD, type TopicForm } from "./message.ts";
+import type { MessageRun } from "./message_run.ts";
 import type { Session } from "./session.ts";
 import type { Timer } from "./timer_wheel.ts";
 import type { Topic } from "./topics/topic_cache.ts";
@@ -253,6 +254,24 @@ export class Client implements ConnectionEvents, Acknowledger {
     counters.messagesSent += 1;
     counters.packetsSent += 1;
     counters.payloadBytesSent += frame.bytes.length - frame.payloadStart;
+    return true;
+  }
+
+  /**
+   * Sends all messages of a run at once. Returns false, with nothing sent, if they have to be looked at one by one: since
+   * they go out in another form, or perhaps not all of them.
+   */
+  publishRun(run: MessageRun): boolean {
+    if (this.topicAliasMaximum > 0 || run.largest > this.maximumPacketSize) return false;
+    const { outbound } = this.connection;
+    const bytes = run.bytesFor(this.level);
+    if (outbound.pending + bytes.length > this.context.limits.outboundBytes) return false;
+    outbound.write(bytes);
+    this.connection.requestFlush();
+    const { counters } = this.context;
+    counters.messagesSent += run.count;
+    counters.packetsSent += run.count;
+    counters.payloadBytesSent += run.payloadBytes;
     return true;
   }
 

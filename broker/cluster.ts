@@ -1,4 +1,4 @@
-import { Framer } from "../codec/framer.ts";
+import { malformed } from "../codec/errors.ts";
 import { readPublishHeader } from "../codec/publish.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
@@ -12,15 +12,15 @@ import type {
   StoredSubscription,
 } from "./hooks.ts";
 import type { PublishPacket } from "../codec/publish.ts";
-import type { MaybePromise } from "./maybe_promise.ts";
+import { isPromise, type MaybePromise } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
+import { MessageRun, type PacketBounds, packetBounds } from "./message_run.ts";
 import { RemoteReceiver } from "./remote_receiver.ts";
 
 /** Our side of what makes several brokers one: the door for the hook that knows the others. */
 export class Cluster implements ClusterContext {
   readonly #context: BrokerContext;
   readonly #receivers = new Map<RemoteSubscriber, { receiver: RemoteReceiver; topicFilters: Set<string> }>();
-  readonly #framer = new Framer();
   #subscriptions = 0;
   #sharedSubscriptions = 0;
 
@@ -59,16 +59,27 @@ export class Cluster implements ClusterContext {
     this.#count(topicFilter, -1);
   }
 
-  deliverForwarded(publish: Uint8Array, forwarded: Forwarded): MaybePromise<void> {
-    const { publishHeader, topics, router } = this.#context;
-    const framer = this.#framer;
-    framer.push(publish);
-    framer.next();
-    readPublishHeader(publishHeader, framer.bytes, framer.start, framer.bodyStart, framer.end, 5);
-    const topic = topics.find(framer.bytes, publishHeader.topicStart, publishHeader.topicEnd);
-    const { publisherId, sentAt } = forwarded;
-    const message = Message.received(topic, publishHeader, publish, framer.start, true, publisherId, false, sentAt);
-    return router.routeForwarded(message, forwarded);
+  deliverForwarded(packets: Uint8Array, forwarded: Forwarded): MaybePromise<void> {
+    const { router } = this.#context;
+    const pending: Promise<void>[] = [];
+    let failure: Failure | undefined;
+    for (let start = 0; start < packets.length;) {
+      const bounds = packetBounds(packets, start);
+      let { end } = bounds;
+      try {
+        const next = this.#readForwarded(packets, bounds, forwarded);
+        end = start + next.bytes.length;
+        const delivered = next instanceof MessageRun
+          ? router.routeForwardedRun(next, forwarded)
+          : router.routeForwarded(next, forwarded);
+        if (isPromise(delivered)) pending.push(delivered);
+      } catch (error) {
+        failure ??= { error };
+      }
+      start = end;
+    }
+    if (pending.length > 0) return settled(pending, failure);
+    if (failure !== undefined) throw failure.error;
   }
 
   deliverQueued(clientId: string, outgoing: StoredOutgoing, isAdmitted: boolean): void {
@@ -124,8 +135,38 @@ export class Cluster implements ClusterContext {
     this.#context.sessions.storeAllAgain();
   }
 
+  /** The message that begins there, together with those behind it that can be delivered with it at once. */
+  #readForwarded(packets: Uint8Array, bounds: PacketBounds, forwarded: Forwarded): Message | MessageRun {
+    const { publishHeader, topics } = this.#context;
+    const { start, bodyStart, end } = bounds;
+    if (end > packets.length) throw malformed("a forwarded message is cut off");
+    readPublishHeader(publishHeader, packets, start, bodyStart, end, 5);
+    const topic = topics.find(packets, publishHeader.topicStart, publishHeader.topicEnd);
+    const { publisherId, sentAt } = forwarded;
+    const run = isForAllAlone(forwarded) && MessageRun.at(packets, bounds, publishHeader, topic, publisherId);
+    if (run) return run;
+    const packet = packets.subarray(start, end);
+    return Message.received(topic, publishHeader, packet, start, true, publisherId, false, sentAt);
+  }
+
   #count(topicFilter: string, change: 1 | -1): void {
     this.#subscriptions += change;
     if (topicFilter.startsWith("$share/")) this.#sharedSubscriptions += change;
   }
+}
+
+interface Failure {
+  readonly error: unknown;
+}
+
+/** Settles when all of them have; rejects then if something has failed. */
+async function settled(pending: readonly Promise<void>[], failure: Failure | undefined): Promise<void> {
+  for (const outcome of await Promise.allSettled(pending)) {
+    if (outcome.status === "rejected") failure ??= { error: outcome.reason };
+  }
+  if (failure !== undefined) throw failure.error;
+}
+
+function isForAllAlone({ toAll, groups, sessions }: Forwarded): boolean {
+  return toAll && groups.length === 0 && sessions.length === 0;
 }

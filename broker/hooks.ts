@@ -107,12 +107,14 @@ export interface ClusterContext {
   /** Ends a subscription of somebody at another broker. */
   removeSubscription(subscriber: RemoteSubscriber, topicFilter: string): void;
   /**
-   * Delivers a message that another broker has forwarded to subscribers here. Settles when it is stored where it has to be.
+   * Delivers messages that another broker has forwarded to subscribers here, in their order. Settles when they are stored
+   * where they have to be. One that cannot be delivered keeps no other back; what went wrong with the first such is thrown
+   * in the end.
    *
-   * @param publish An MQTT 5 PUBLISH, which is the broker's to keep.
-   * @throws {PacketError} If it is none.
+   * @param packets One MQTT 5 PUBLISH, or several, one behind the other; the bytes are the broker's to keep.
+   * @throws {PacketError} If there is something else in it.
    */
-  deliverForwarded(publish: Uint8Array, forwarded: Forwarded): MaybePromise<void>;
+  deliverForwarded(packets: Uint8Array, forwarded: Forwarded): MaybePromise<void>;
   /**
    * A message has come for a session here, from its queue; without a connection nothing happens: it waits where it is.
    * Messages for one session go out in the order of the calls.

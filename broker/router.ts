@@ -3,6 +3,7 @@ import type { FormerPlace } from "./former_place.ts";
 import type { Forwarded, HookWith } from "./hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
+import type { MessageRun } from "./message_run.ts";
 import type { RetainedMatch } from "./retained.ts";
 import { Session } from "./session.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
@@ -81,6 +82,23 @@ export class Router {
     return pending === undefined
       ? message.finishPublishing()
       : Promise.all(pending).then(() => message.finishPublishing());
+  }
+
+  /** The same for the messages of a run, which are for all who have no durable session and are not in a group. */
+  routeForwardedRun(run: MessageRun, forwarded: Forwarded): MaybePromise<void> {
+    if (this.#filtered) {
+      const pending = run.messages.map((message) => this.routeForwarded(message, forwarded)).filter(isPromise);
+      return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
+    }
+    const { deliveries } = this.#matches(run.topic);
+    for (let index = 0; index < deliveries.length; index++) {
+      const delivery = deliveries[index];
+      const terms = delivery.subscriber.needsRoute ? termsFor(delivery, run) : undefined;
+      if (terms === undefined) continue;
+      const { subscriber, identifiers } = terms;
+      const atOnce = identifiers === undefined && subscriber instanceof Session && subscriber.client?.publishRun(run);
+      if (!atOnce) { for (const message of run.messages) subscriber.deliver(message, terms); }
+    }
   }
 
   /** The message as the hooks let this session have it, if they do. */
@@ -313,7 +331,7 @@ function deliverTo(target: Target | undefined, formerPlace?: FormerPlace): void 
 }
 
 /** On what terms the message goes to this subscriber, who may be its publisher [MQTT-3.8.3-3]. */
-function termsFor(delivery: Delivery, message: Message): Delivery | undefined {
-  if (!delivery.noLocal || message.publisherId === undefined) return delivery;
-  return message.publisherId === delivery.subscriber.clientId ? delivery.own : delivery;
+function termsFor(delivery: Delivery, { publisherId }: Message | MessageRun): Delivery | undefined {
+  if (!delivery.noLocal || publisherId === undefined) return delivery;
+  return publisherId === delivery.subscriber.clientId ? delivery.own : delivery;
 }

@@ -7,7 +7,7 @@ import type { RedisCommand } from "./command.ts";
 import { FrameBuilder, MOST_MESSAGES } from "./frames.ts";
 import type { Link } from "./link.ts";
 import type { NodeKeys } from "./node_keys.ts";
-import { publishNow } from "./publish.ts";
+import { marginsFor, publishInPlace } from "./publish.ts";
 import { Window } from "./window.ts";
 import type { Change, Writer } from "./writer.ts";
 
@@ -114,7 +114,7 @@ export class Outlet {
   readonly #options: FanoutOptions;
   readonly #channel: string;
   /** What is published at the end of this turn. */
-  readonly #published = new FrameBuilder();
+  readonly #published: FrameBuilder;
   readonly #publishWindow = new Window(PUBLISH_WINDOW);
   readonly #appended = new FrameBuilder();
   readonly #inboxWindow = new Window(INBOX_WINDOW);
@@ -130,6 +130,7 @@ export class Outlet {
     this.#fanout = fanout;
     this.#options = options;
     this.#channel = options.keys.fanout(nodeId);
+    this.#published = new FrameBuilder(marginsFor(this.#channel));
   }
 
   /** Whether the node's heart beats. */
@@ -158,10 +159,9 @@ export class Outlet {
     if (this.#published.count === 0) return;
     const number = this.#fanout.nextNumber();
     this.#publishWindow.sent(number, this.#published.size);
-    const { link } = this.#options;
     const frame = this.#finish(this.#published, number);
-    // A message at QoS 0 that is lost with the connection is lost. In a Redis Cluster the frame may be sent once more.
-    publishNow(link, this.#channel, link.isCluster ? frame.slice() : frame);
+    // A message at QoS 0 that is lost with the connection is lost.
+    publishInPlace(this.#options.link, this.#channel, frame).then(() => this.#published.reuse(frame), () => {});
   }
 
   /** The node has read so far. */
@@ -211,11 +211,14 @@ export class Outlet {
     this.#frame = undefined;
     const number = this.#fanout.nextNumber();
     this.#inboxWindow.sent(number, this.#appended.size);
-    return this.#finish(this.#appended, number).slice();
+    const frame = this.#finish(this.#appended, number);
+    // It may wait for long, and should not do so in memory that is larger than itself.
+    const bytes = frame.slice();
+    this.#appended.reuse(frame);
+    return bytes;
   }
 
-  /** A frame that is good until the builder's next one is finished. */
-  #finish(builder: FrameBuilder, number: number): Uint8Array {
+  #finish(builder: FrameBuilder, number: number): Uint8Array<ArrayBuffer> {
     const { nodeId, incarnation } = this.#options;
     return builder.finish({ nodeId, incarnation, number, sentAt: Date.now() });
   }

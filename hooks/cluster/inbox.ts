@@ -137,17 +137,13 @@ export class Inbox {
     return delivered;
   }
 
-  /** Settles when all of a frame is stored where it has to be. A message that cannot be delivered keeps no other back. */
+  /** Settles when all of a frame is stored where it has to be. A run that cannot be delivered keeps no other back. */
   #deliver(frame: Frame): MaybePromise<void> {
     const { cluster } = this.#options;
     const pending: Promise<void>[] = [];
-    frame.forEach((publish, forwarded) => {
-      try {
-        const delivered = cluster.deliverForwarded(publish, forwarded);
-        if (isPromise(delivered)) pending.push(delivered.catch((error) => this.#logUseless(error)));
-      } catch (error) {
-        this.#logUseless(error);
-      }
+    frame.forEachRun((packets, forwarded) => {
+      const delivered = recover(() => cluster.deliverForwarded(packets, forwarded), (error) => this.#logUseless(error));
+      if (isPromise(delivered)) pending.push(delivered);
     });
     if (pending.length > 0) return Promise.all(pending).then(() => {});
   }

@@ -128,7 +128,9 @@ Deno.test("a message that another node cannot use keeps no other back", async ()
   await a.link.call("XADD", "mqtt:inbox:b", "*", "frame", "no frame");
   await a.link.call("PUBLISH", "mqtt:fanout:b", "no frame");
   await a.link.call("PUBLISH", "mqtt:fanout:b", encode(["frame", "not a whole one"]));
-  for (const payload of numbers(4)) await a.fanout.to("b").send(remoteMessage(payload, { qos: 1 }));
+  for (const payload of numbers(4)) {
+    await a.fanout.to("b").send(remoteMessage(payload, { qos: 1, publisherId: payload }));
+  }
   await eventually(() => b.received.length === 4, "all messages");
   assert.deepEqual(b.logger.entries.filter((entry) => /not this one|nor this one/.test(entry)).length, 2);
 });
@@ -159,6 +161,20 @@ Deno.test("messages at QoS 0 to a node that does not read are dropped when many 
   assert.deepEqual(a.logger.entries, [
     "warn: messages to node b are dropped: it does not read as fast as messages are published",
   ]);
+});
+
+Deno.test("many frames on their way at once arrive as they were sent", async () => {
+  await using redis = await RedisServer.start();
+  await using a = await ForwardingNode.start(redis, "a");
+  await using b = await ForwardingNode.start(redis, "b");
+  const payloads = numbers(200).map((number) => number.padEnd(10_000, number));
+  for (const [index, payload] of payloads.entries()) {
+    a.fanout.to("b").send(remoteMessage(payload));
+    if (index % 5 === 0) await Promise.resolve();
+  }
+  await eventually(() => b.received.length === 200, "all messages");
+  assert.deepEqual(b.received, payloads);
+  assert.ok(await calls(redis, "publish") >= 20);
 });
 
 Deno.test("messages at QoS 0 to a node that reads them are not dropped, however many they are in the end", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { decode } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { Frame, FrameBuilder, type FrameOrigin } from "../../hooks/cluster/frames.ts";
+import { Framer } from "../../codec/mod.ts";
 import { encode, type Forwarded, type Qos } from "../../mod.ts";
 
 const origin: FrameOrigin = { nodeId: "a", incarnation: "life", number: 7, sentAt: 1_700_000_000_000 };
@@ -17,8 +18,19 @@ function message(payload: string, publisherId?: string, qos: Qos = 0) {
 /** What is in a frame, as its receiver sees it. */
 function contentsOf(bytes: Uint8Array): [publish: Uint8Array, forwarded: Forwarded][] {
   const contents: [Uint8Array, Forwarded][] = [];
-  new Frame(decode(bytes)).forEach((publish, forwarded) => contents.push([publish, forwarded]));
+  for (const [packets, forwarded] of runsOf(bytes)) {
+    const framer = new Framer();
+    framer.push(packets);
+    while (framer.next()) contents.push([framer.packet(), forwarded]);
+  }
   return contents;
+}
+
+/** The same, as far as it comes together. */
+function runsOf(bytes: Uint8Array): [packets: Uint8Array, forwarded: Forwarded][] {
+  const runs: [Uint8Array, Forwarded][] = [];
+  new Frame(decode(bytes)).forEachRun((packets, forwarded) => runs.push([packets, forwarded]));
+  return runs;
 }
 
 function forwarded(changes: Partial<Forwarded>): Forwarded {
@@ -122,29 +134,90 @@ Deno.test("a frame holds any number of messages of any size, from any number of 
   );
 });
 
-for (const value of [null, 1, "frame", [], ["frame"], ["frame", "a", "life", 1, 2, [], [], new Uint8Array()]]) {
+Deno.test("messages of one publisher on the same terms come together", () => {
+  const builder = new FrameBuilder();
+  const sent: [string, string | undefined][] = [["1", "p"], ["2", "p"], ["3", "q"], ["4", "q"], ["5", "p"], [
+    "6",
+    undefined,
+  ]];
+  for (const each of sent) builder.addForAll(message(...each));
+  builder.addForGroup(message("7"), "$share/g/t");
+  builder.addForGroup(message("8"), "$share/g/t");
+  assert.deepEqual(
+    runsOf(builder.finish(origin)).map(([packets, { publisherId, toAll }]) => [packets.length, publisherId, toAll]),
+    [[14, "p", true], [14, "q", true], [7, "p", true], [7, undefined, true], [14, undefined, false]],
+  );
+});
+
+Deno.test("there is as much room around a frame as was asked for", () => {
+  const builder = new FrameBuilder({ before: 30, after: 3 });
+  for (let round = 0; round < 3; round++) {
+    builder.addForAll(message("x".repeat(4030 * round)));
+    const frame = builder.finish(origin);
+    assert.equal(frame.byteOffset, 30);
+    assert.ok(frame.buffer.byteLength >= 30 + frame.length + 3);
+    assert.equal(contentsOf(frame).length, 1);
+  }
+});
+
+Deno.test("a frame whose memory is not given back stays as it is", () => {
+  const builder = new FrameBuilder();
+  const finish = (payload: string) => {
+    builder.addForAll(message(payload));
+    return builder.finish(origin);
+  };
+  const [first, second] = [finish("1"), finish("2")];
+  builder.reuse(first);
+  const third = finish("3");
+  assert.equal(third.buffer, first.buffer);
+  assert.deepEqual([second, third].map((frame) => contentsOf(frame)[0][0]), [
+    message("2").publish,
+    message("3").publish,
+  ]);
+});
+
+for (const value of [null, 1, "frame", [], ["frame", 2], ["frame", 2, new Uint8Array(), "a", "life", 1, 2, [], []]]) {
   Deno.test(`${JSON.stringify(value)} is no frame`, () => {
     assert.throws(() => new Frame(value), { message: "malformed frame" });
   });
 }
 
-Deno.test("of a frame that is cut off the whole messages are delivered", () => {
+/** What a frame with two messages consists of; the second one is from another publisher. */
+function twoMessages(): unknown[] {
   const builder = new FrameBuilder();
   builder.addForAll(message("1"));
-  builder.addForAll(message("2"));
-  const fields = decode(builder.finish(origin)) as unknown[];
-  fields[8] = (fields[8] as Uint8Array).subarray(0, -1);
+  builder.addForAll(message("2", "p"));
+  return decode(builder.finish(origin)) as unknown[];
+}
+
+Deno.test("what another version of the broker sends is not taken for a frame", () => {
+  const fields = twoMessages();
+  fields[1] = 3;
+  assert.throws(() => new Frame(fields), { message: "a frame of another version of the broker" });
+  const first = ["frame", "a", "life", 1, 2, [null], [[true, [], []]], new Uint8Array(4), message("1").publish];
+  assert.throws(() => new Frame(first), { message: "a frame of another version of the broker" });
+});
+
+Deno.test("of a frame that is cut off the whole runs are delivered", () => {
+  const fields = twoMessages();
+  fields[2] = (fields[2] as Uint8Array).subarray(0, -1);
   const delivered: Uint8Array[] = [];
-  assert.throws(() => new Frame(fields).forEach((publish) => delivered.push(publish)), {
+  assert.throws(() => new Frame(fields).forEachRun((packets) => delivered.push(packets)), {
     message: "malformed frame: a message is cut off",
   });
   assert.deepEqual(delivered, [message("1").publish]);
 });
 
+Deno.test("a frame whose last run is incomplete is malformed", () => {
+  const fields = twoMessages();
+  fields[9] = (fields[9] as Uint8Array).subarray(0, -1);
+  assert.throws(() => new Frame(fields), { message: "malformed frame" });
+});
+
 Deno.test("a message that says that it is for nobody is malformed", () => {
-  const builder = new FrameBuilder();
-  builder.addForAll(message("1"));
-  const fields = decode(builder.finish(origin)) as unknown[];
-  fields[6] = [];
-  assert.throws(() => new Frame(fields).forEach(() => {}), { message: "malformed frame: a message is for nobody" });
+  const fields = twoMessages();
+  fields[8] = [];
+  assert.throws(() => new Frame(fields).forEachRun(() => {}), {
+    message: "malformed frame: a message is for nobody",
+  });
 });

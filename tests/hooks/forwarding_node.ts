@@ -1,6 +1,6 @@
 import type { ClusterContext, Forwarded, RemoteMessage } from "../../broker/hooks.ts";
-import type { MaybePromise } from "../../broker/maybe_promise.ts";
-import { decode, encode, type PublishPacket, type Qos } from "../../codec/mod.ts";
+import { isPromise, type MaybePromise } from "../../broker/maybe_promise.ts";
+import { decode, encode, Framer, type PublishPacket, type Qos } from "../../codec/mod.ts";
 import { Channel } from "../../hooks/cluster/channel.ts";
 import { Fanout } from "../../hooks/cluster/fanout.ts";
 import { Inbox } from "../../hooks/cluster/inbox.ts";
@@ -55,7 +55,7 @@ export class ForwardingNode implements AsyncDisposable {
     this.#channelName = keys.fanout(nodeId);
     const incarnation = crypto.randomUUID();
     const cluster = {
-      deliverForwarded: (publish: Uint8Array, forwarded: Forwarded) => this.#receive(publish, forwarded),
+      deliverForwarded: (packets: Uint8Array, forwarded: Forwarded) => this.#receive(packets, forwarded),
       countDropped: (count: number) => void (this.dropped += count),
     } as ClusterContext;
     this.fanout = new Fanout({ link, writer, keys, nodeId, incarnation, cluster, logger }, channel);
@@ -74,11 +74,18 @@ export class ForwardingNode implements AsyncDisposable {
     return node;
   }
 
-  #receive(publish: Uint8Array, forwarded: Forwarded): MaybePromise<void> {
-    const payload = new TextDecoder().decode((decode(publish, 5) as PublishPacket).payload);
-    this.received.push(payload);
-    this.forwarded.push(forwarded);
-    return this.onReceived(payload);
+  #receive(packets: Uint8Array, forwarded: Forwarded): MaybePromise<void> {
+    const framer = new Framer();
+    const pending: Promise<void>[] = [];
+    framer.push(packets);
+    while (framer.next()) {
+      const payload = new TextDecoder().decode((decode(framer.packet(), 5) as PublishPacket).payload);
+      this.received.push(payload);
+      this.forwarded.push(forwarded);
+      const delivered = this.onReceived(payload);
+      if (isPromise(delivered)) pending.push(delivered);
+    }
+    if (pending.length > 0) return Promise.all(pending).then(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
