@@ -107,21 +107,3 @@ export interface ListenContext {
   /** Whether the limits leave room for one more from this address, so that nothing is spent on others. */
   mayOpen(remoteAddress: string | undefined): boolean;
 }
-
-/** An error for whoever wanted to listen: where, why not, and what to do. */
-export function cannotListen(where: string, error: Error & { code?: string }): Error {
-  return new Error(`cannot listen on ${where}: ${explanation(error)}`, { cause: error });
-}
-
-function explanation({ code, message }: Error & { code?: string }): string {
-  switch (code) {
-    case "EADDRINUSE":
-      return "address in use (another broker? try --port)";
-    case "EADDRNOTAVAIL":
-      return "this machine has no such address (try --host)";
-    case "EACCES":
-      return "permission denied (ports below 1024 belong to the administrator; try --port)";
-    default:
-      return message;
-  }
-}

@@ -16,7 +16,7 @@ export function addCheckCommand(program: Command): void {
   program.command("check")
     .description("Check a configuration file, and the files that it names, as serve --config would take them.")
     .argument("[file]", "the YAML file")
-    .option("--syntax-only", "do not look whether certificates, the password file and secrets can be read")
+    .option("--syntax-only", "do not look whether the files that it names can be read and written")
     .option("--example", "print a file that lists every option with its default, instead of checking one")
     .addOption(
       new Option("--reference", "print the reference of all options, as Markdown, instead of checking a file")
@@ -31,7 +31,7 @@ export function addCheckCommand(program: Command): void {
       "after",
       `
 It prints everything that is wrong, a line each, and exits with 1. Environment variables such as HOOKMQ_LISTENERS_0_PORT
-go before what the file says, as they do with serve.
+go before what the file says, as they do with serve. Files are tried for whoever runs it, which should be the broker's user.
 
 With --data it reads the whole database, and says what it holds. A broker that is running has to be stopped first.
 
@@ -64,7 +64,12 @@ async function check(
   }
   if (file === undefined) throw new Failure("which file shall be checked? name it, e.g. hookmq check hookmq.yaml", 2);
   const { loadConfigOrFail } = await import("./config.ts");
-  const config = await loadConfigOrFail({ file, environment: Deno.env.toObject(), readFiles: !syntaxOnly });
+  const config = await loadConfigOrFail({
+    file,
+    environment: Deno.env.toObject(),
+    readFiles: !syntaxOnly,
+    tryFiles: !syntaxOnly,
+  });
   console.log([`${file} is valid`, ...summary(config)].join("\n"));
 }
 

@@ -9,11 +9,13 @@ import { explain } from "./config/explain.ts";
 import { takeFileValues } from "./config/file_values.ts";
 import { faultsOfFiles } from "./config/files.ts";
 import { faultsOfHooks } from "./config/hooks.ts";
+import { faultsOfListeners } from "./config/listeners.ts";
 import { configOption, isGroup } from "./config/option.ts";
 import { type Override, override } from "./config/override.ts";
 import { linesOf } from "./config/places.ts";
 import { ConfigError } from "./config/problem.ts";
 import { type Config, configSchema } from "./config/schema.ts";
+import { faultsOfWrittenFiles } from "./config/written_files.ts";
 import { readYamlFile } from "./config/yaml_file.ts";
 import { Failure } from "./failure.ts";
 
@@ -30,6 +32,8 @@ export interface ConfigSources {
   commandLine?: (config: unknown) => Override[];
   /** Whether the files that it names are read, too: secrets, certificates, the password file. Default true. */
   readFiles?: boolean;
+  /** Whether it is tried to write the others: the database, the log, sockets. Never while a broker runs. Default false. */
+  tryFiles?: boolean;
 }
 
 /**
@@ -38,7 +42,7 @@ export interface ConfigSources {
  * @throws {ConfigError} If anything is wrong with it: everything, in as many lines.
  */
 export async function loadConfig(
-  { file, environment, commandLine = () => [], readFiles = true }: ConfigSources,
+  { file, environment, commandLine = () => [], readFiles = true, tryFiles = false }: ConfigSources,
 ): Promise<Config> {
   const root = configOption();
   const yaml = file === undefined ? undefined : await readYamlFile(file);
@@ -53,8 +57,10 @@ export async function loadConfig(
     ...yaml?.problems ?? [],
     ...inFile.problems,
     ...error?.issues.flatMap((issue) => explain(issue, root, config)) ?? [],
+    ...data === undefined ? [] : faultsOfListeners(data),
     ...data === undefined ? [] : faultsOfHooks(data.hooks),
     ...data === undefined || !readFiles ? [] : await faultsOfFiles(data),
+    ...data === undefined || !tryFiles ? [] : await faultsOfWrittenFiles(data),
   ];
   const lines = [
     ...linesOf(problems, yaml, [...inEnvironment.overrides, ...inCommandLine]),

@@ -1,7 +1,7 @@
 // MQTT over TLS, with the certificate server.pem and its key server.key from the directory that it is started in:
 //
 //   openssl req -x509 -newkey rsa:2048 -noenc -keyout server.key -out server.pem -days 30 -subj /CN=localhost \
-//     -addext subjectAltName=DNS:localhost,IP:127.0.0.1
+//     -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE
 //   deno run --allow-net=127.0.0.1 --allow-read=server.pem,server.key examples/tls.ts
 //
 // Try it:

@@ -1,6 +1,7 @@
 import { lookup } from "node:dns/promises";
 import { createServer, isIP, type Socket } from "node:net";
-import { cannotListen, type ListenContext } from "../listener.ts";
+import type { ListenContext } from "../listener.ts";
+import { cannotListenOnPort } from "./cannot_listen.ts";
 import { hostAndPort } from "./host_and_port.ts";
 import { Newcomers } from "./newcomers.ts";
 import { type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
@@ -74,11 +75,11 @@ export async function listenForSockets(
   try {
     const host = await permittedAddress(hostname, port);
     await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
+      server.once("error", (error) => reject(asTheRuntimeSays(error, host, port)));
       server.listen({ host, port, backlog: 4096 }, resolve);
     });
   } catch (error) {
-    throw cannotListen(hostAndPort(hostname, port), error as Error);
+    throw cannotListenOnPort(hostname, port, error as Error);
   }
   server.on("error", (error) => context.logger.warn("cannot accept a connection: {error}", { error }));
   return {
@@ -116,6 +117,17 @@ async function resolve(name: string): Promise<string> {
 
 function notPermitted(hosts: string): Error {
   return new Error(`it needs the permission --allow-net=${hosts}`);
+}
+
+/** Of an address that this machine does not have, a Node server says only that it is invalid. */
+function asTheRuntimeSays(error: Error & { code?: string }, hostname: string, port: number): Error {
+  if (error.code !== "EINVAL") return error;
+  try {
+    Deno.listen({ hostname, port }).close();
+    return error;
+  } catch (reason) {
+    return reason as Error;
+  }
 }
 
 function takeProxyHeader(

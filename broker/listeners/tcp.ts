@@ -1,6 +1,7 @@
-import { cannotListen, type ListenContext, type Listener, type NetworkAddress } from "../listener.ts";
+import type { ListenContext, Listener, NetworkAddress } from "../listener.ts";
 import { ConnTransport } from "../transports/conn_transport.ts";
 import { acceptAll } from "./accept_loop.ts";
+import { cannotListenOnPort } from "./cannot_listen.ts";
 import { hostAndPort } from "./host_and_port.ts";
 import { type ProxyHeader, type ProxyProtocolOptions, readProxyHeader, trustedPeers } from "./proxy_protocol.ts";
 
@@ -64,7 +65,7 @@ function open(port: number, hostname: string): Deno.TcpListener {
   try {
     return Deno.listen({ port, hostname, tcpBacklog: 4096 });
   } catch (error) {
-    throw cannotListen(hostAndPort(hostname, port), error as Error);
+    throw cannotListenOnPort(hostname, port, error as Error);
   }
 }
 

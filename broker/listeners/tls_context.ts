@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
-import { createServer, type Server, type TLSSocket } from "node:tls";
+import { createSecureContext, createServer, type Server, type TLSSocket } from "node:tls";
 import type { Newcomer } from "./socket_server.ts";
 
 /**
@@ -129,13 +129,15 @@ async function load(options: TlsOptions): Promise<Material> {
   const ca = options.clientCertificateAuthority === undefined
     ? undefined
     : await text("clientCertificateAuthority", options.clientCertificateAuthority);
-  // The runtime looks at them only when a client comes, which would then be turned away.
+  // The runtime looks at most of them only when a client comes, which would then be turned away.
   const [certificate] = certificates(named("certificate", options.certificate), cert);
   if (!certificate.checkPrivateKey(privateKey(named("key", options.key), key))) {
     throw new Error(`${named("key", options.key)} does not belong to ${named("certificate", options.certificate)}`);
   }
   if (ca !== undefined) certificates(named("clientCertificateAuthority", options.clientCertificateAuthority!), ca);
-  return { cert, key, ca };
+  const material = { cert, key, ca };
+  usable(named("certificate", options.certificate), () => createSecureContext(material));
+  return material;
 }
 
 async function text(name: string, given: string): Promise<string> {

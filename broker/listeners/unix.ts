@@ -1,6 +1,7 @@
-import { cannotListen, type ListenContext, type Listener, type UnixAddress } from "../listener.ts";
+import type { ListenContext, Listener, UnixAddress } from "../listener.ts";
 import { ConnTransport } from "../transports/conn_transport.ts";
 import { acceptAll } from "./accept_loop.ts";
+import { cannotListenOnPath } from "./cannot_listen.ts";
 
 /**
  * Where to listen for connections from this machine, on a Unix socket.
@@ -58,7 +59,7 @@ async function removeStale(path: string): Promise<void> {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) return removeQuietly(path);
-    throw cannotListen(path, error as Error);
+    throw cannotListenOnPath(path, error as Error);
   }
   throw new Error(`cannot listen on ${path}: somebody listens there already (another broker? try another path)`);
 }
@@ -67,7 +68,7 @@ function open(path: string): Deno.UnixListener {
   try {
     return Deno.listen({ transport: "unix", path });
   } catch (error) {
-    throw cannotListen(path, error as Error);
+    throw cannotListenOnPath(path, error as Error);
   }
 }
 

@@ -47,8 +47,25 @@ async function openTls(connection: Deno.TcpConn, address: SocketAddress): Promis
     return secured;
   } catch (error) {
     secured.close();
-    throw error;
+    throw new Error(handshakeProblem(error as Error), { cause: error });
   }
+}
+
+/** What to say of certificates where the runtime's words help little, by parts of those. */
+const certificateProblems: Readonly<Record<string, string>> = {
+  CaUsedAsEndEntity:
+    "its certificate is one for an authority (CA:TRUE), which bench does not accept of a server (make " +
+    "it with -addext basicConstraints=critical,CA:FALSE)",
+  UnknownIssuer: "nobody who is trusted has signed its certificate (name who did with --cafile)",
+};
+
+function handshakeProblem(error: Error): string {
+  const part = Object.keys(certificateProblems).find((part) => error.message.includes(part));
+  if (part !== undefined) return certificateProblems[part];
+  const { UnexpectedEof, ConnectionReset } = Deno.errors;
+  const isNoTls = error instanceof UnexpectedEof || error instanceof ConnectionReset ||
+    error.message.includes("InvalidContentType");
+  return isNoTls ? "it does not answer with TLS (is this its port for that?)" : error.message;
 }
 
 async function openWebSocket(connection: Deno.TcpConn, { hostname }: SocketAddress): Promise<Socket> {

@@ -114,6 +114,8 @@ function connectProblem(client: MqttClient, error: Error & { code?: string | num
   return `cannot connect to ${broker(client)}: ${hints[code ?? ""] ?? hintAt(error)}`;
 }
 
+const noTls = "it does not answer with TLS (is this its port for that?)";
+
 /** What to say of errors whose own words help little, by their codes. */
 const hints: Record<string, string> = {
   ECONNREFUSED: "connection refused (is a broker running there?)",
@@ -121,7 +123,7 @@ const hints: Record<string, string> = {
   EAI_AGAIN: "unknown host",
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: "nobody who is trusted has signed its certificate (name who did with --cafile)",
   DEPTH_ZERO_SELF_SIGNED_CERT: "it has signed its certificate itself (if you trust that, name it with --cafile)",
-  ERR_SSL_WRONG_VERSION_NUMBER: "it does not answer with TLS (is this its port for that?)",
+  ERR_SSL_WRONG_VERSION_NUMBER: noTls,
   ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: "it wants a certificate of the client (give one with --cert and --key)",
 };
 
@@ -130,6 +132,9 @@ function hintAt({ message }: Error): string {
   if (message.startsWith("Invalid header flag bits")) {
     return "it does not answer with MQTT (does it want TLS? try --tls)";
   }
+  // It has closed the connection over what it does not understand.
+  if (message.startsWith("Client network socket disconnected before secure TLS")) return noTls;
+  if (message === "socket hang up") return "it does not answer with WebSocket (is this its port for that?)";
   return message;
 }
 

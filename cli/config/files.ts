@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { TlsContext } from "../../broker/listeners/tls_context.ts";
 import { parsePasswordFile, readPasswordFile } from "../../hooks/auth/password_file.ts";
 import type { Path } from "./option.ts";
 import type { Problem } from "./problem.ts";
@@ -20,11 +21,14 @@ export async function faultsOfFiles({ listeners, hooks }: Config): Promise<Probl
     if (listener.transport !== "tls" && listener.transport !== "wss") continue;
     const { clientCertificateAuthority: authority } = listener;
     const path = ["listeners", index];
+    const before = problems.length;
     const certificate = await attempt([...path, "certificate"], () => readCertificate(listener.certificate));
     await attempt([...path, "key"], () => readKey(listener.key, certificate));
     if (authority !== undefined) {
       await attempt([...path, "clientCertificateAuthority"], () => readCertificate(authority));
     }
+    // Each file may be what it should be, and the listener not be able to use them all the same.
+    if (problems.length === before) await attempt(path, () => TlsContext.load(listener));
   }
   for (const name of ["redis", "cluster"] as const) {
     const { certificateAuthority: authority, certificate: given, key } = hooks[name]?.tls ?? {};

@@ -25,7 +25,6 @@ export function readProperties({ property: words, protocolVersion }: PubOptions)
   if (words === undefined) return undefined;
   if (protocolVersion !== 5) throw new Failure("-D sets an MQTT 5 property: add -V mqttv5", 2);
   const properties: PublishProperties = {};
-  const userProperties: Record<string, string[]> = {};
   const rest = words.values();
   const next = () => {
     const { value, done } = rest.next();
@@ -35,10 +34,16 @@ export function readProperties({ property: words, protocolVersion }: PubOptions)
   for (const packetType of rest) {
     if (packetType !== "publish") throw new Failure(`-D ${packetType}: only "publish" properties can be set`, 2);
     const name = next();
-    if (name === "user-property") (userProperties[next()] ??= []).push(next());
+    if (name === "user-property") addUserProperty(properties, next(), next());
     else Object.assign(properties, readProperty(name, next()));
   }
-  return { ...properties, userProperties };
+  return properties;
+}
+
+/** MQTT.js never sends a message whose user properties are an empty object. */
+function addUserProperty(properties: PublishProperties, name: string, value: string): void {
+  const values = ((properties.userProperties ??= {})[name] ??= []) as string[];
+  values.push(value);
 }
 
 function readProperty(name: string, value: string): PublishProperties {

@@ -33,7 +33,7 @@ export async function start(options: ServeOptions): Promise<void> {
     environment: Deno.env.toObject(),
     commandLine: (config) => overridesOf(options, config),
   };
-  const config = await loadConfigOrFail(sources);
+  const config = await loadConfigOrFail({ ...sources, tryFiles: true });
   const logger = configureLogging(config.log);
   logUncaughtErrors(logger);
   const stopped = Promise.withResolvers<void>();

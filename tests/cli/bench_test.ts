@@ -104,7 +104,35 @@ Deno.test("hookmq bench --transport tls says in one line that the broker's certi
   const { address } = await broker.listen({ transport: "tls", port: 0, ...identity });
   const { code, stdout, stderr } = await bench(broker, ["-p", address.port, "--transport", "tls", "--json"]);
   assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
-  assert.match(stderr, /^hookmq: cannot connect to 127\.0\.0\.1:\d+: invalid peer certificate: .*\n$/);
+  assert.match(
+    stderr,
+    /^hookmq: cannot connect to \S+: nobody who is trusted has signed its certificate \(.*--cafile\)\n$/,
+  );
+});
+
+Deno.test("hookmq bench --transport tls says what is wrong with an authority's certificate that a broker uses as its own", async () => {
+  await using broker = await startBroker();
+  const identity = await createAuthority();
+  const { address } = await broker.listen({ transport: "tls", port: 0, ...identity });
+  await using file = await temporaryFile(identity.certificate);
+  const args = ["-p", address.port, "--transport", "tls", "--cafile", file.path, "--json"];
+  assert.deepEqual(await bench(broker, args), {
+    code: 1,
+    stdout: "",
+    stderr:
+      `hookmq: cannot connect to 127.0.0.1:${address.port}: its certificate is one for an authority (CA:TRUE), which ` +
+      "bench does not accept of a server (make it with -addext basicConstraints=critical,CA:FALSE)\n",
+  });
+});
+
+Deno.test("hookmq bench --transport tls says that nobody answers with TLS", async () => {
+  await using broker = await startBroker();
+  const { code, stderr } = await bench(broker, ["--transport", "tls", "--json"]);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^hookmq: cannot connect to \S+: it does not answer with TLS \(is this its port for that\?\)\n$/,
+  );
 });
 
 Deno.test("hookmq bench --transport ws says in one line that there is no WebSocket", async () => {

@@ -16,14 +16,14 @@ listeners:
 hooks:
   acl:
   sys:
-log: { level: warning, format: json, file: /var/log/hookmq.log }
+log: { level: warning, format: json, file: hookmq.log }
 `);
   assert.deepEqual(await runHookmq(["check", directory.file]), {
     code: 0,
     stdout: `${directory.file} is valid
   listeners: tcp 127.0.0.1:1884, ws [::1]:8083, unix ${directory.path}/hookmq.sock
   hooks: acl, sys
-  log: warning, as json, in /var/log/hookmq.log
+  log: warning, as json, in ${directory.path}/hookmq.log
 `,
     stderr: "",
   });
@@ -54,6 +54,19 @@ Deno.test("hookmq check looks into the files that are named, and with --syntax-o
   const { code, stderr } = await runHookmq(["check", directory.file]);
   assert.equal(code, 1);
   assert.match(stderr, /^\S+:1:18: hooks\.auth\.passwordFile: cannot read \S+users: there is no such file; .*\n$/);
+  assert.equal((await runHookmq(["check", "--syntax-only", directory.file])).code, 0);
+});
+
+Deno.test("hookmq check says that the database cannot be written, and with --syntax-only it does not", async () => {
+  await using directory = await configDirectory("hooks: { sqlite: { path: data/hookmq.db } }\n");
+  const data = `${directory.path}/data`;
+  const fault = `hooks.sqlite.path: cannot write ${data}/hookmq.db: there is no directory ${data}; make it ` +
+    `(mkdir -p ${data}), or name another`;
+  assert.deepEqual(await runHookmq(["check", directory.file]), {
+    code: 1,
+    stdout: "",
+    stderr: `${directory.file}:1:20: ${fault}\n`,
+  });
   assert.equal((await runHookmq(["check", "--syntax-only", directory.file])).code, 0);
 });
 

@@ -110,7 +110,7 @@ Deno.test("hookmq pub does not go to a broker whose certificate nobody it trusts
   assert.deepEqual(published, []);
 });
 
-Deno.test("hookmq pub says in one line that one side speaks TLS and the other does not", async () => {
+Deno.test("hookmq pub says in one line that one side speaks TLS or WebSocket and the other does not", async () => {
   await using files = await clientFiles();
   await using broker = await startBroker();
   const { port } = (await broker.listen({ transport: "tls", port: 0, ...server })).address;
@@ -126,6 +126,14 @@ Deno.test("hookmq pub says in one line that one side speaks TLS and the other do
     stderr: `hookmq: cannot connect to 127.0.0.1:${webSocketPort}: ` +
       "it does not answer with TLS (is this its port for that?)\n",
   });
+  assert.match(
+    (await publish(["-p", broker.port, "--tls"], files)).stderr,
+    /: it does not answer with TLS \(is this its port for that\?\)\n$/,
+  );
+  assert.match(
+    (await publish(["-L", `ws://127.0.0.1:${broker.port}`], files)).stderr,
+    /: it does not answer with WebSocket \(is this its port for that\?\)\n$/,
+  );
 });
 
 Deno.test("hookmq pub says in one line that the broker wants a certificate of it", async () => {

@@ -96,6 +96,23 @@ Deno.test("hookmq pub -D sets the properties of an MQTT 5 message", async () => 
   });
 });
 
+Deno.test("hookmq pub -D sets one property alone", async () => {
+  await using broker = await startBroker();
+  const [message] = await publish(broker, [
+    "-V",
+    "5",
+    "-t",
+    "a",
+    "-m",
+    "x",
+    "-D",
+    "publish",
+    "content-type",
+    "text/plain",
+  ]);
+  assert.deepEqual(message.properties, { contentType: "text/plain" });
+});
+
 Deno.test("hookmq pub says in one line that no broker is there", async () => {
   assert.deepEqual(await runHookmq(["pub", "-p", 1, "-t", "a", "-m", "x"]), {
     code: 1,

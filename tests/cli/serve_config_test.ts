@@ -147,7 +147,10 @@ Deno.test("hookmq serve says in one line that it cannot write its log, and exits
   await using directory = await configDirectory("log: { file: /nowhere/hookmq.log }\n");
   const { code, stderr } = await runHookmq(["serve", "--config", directory.file]);
   assert.equal(code, 1);
-  assert.match(stderr, /^hookmq: cannot write the log to \/nowhere\/hookmq\.log: .*\n$/);
+  assert.match(
+    stderr,
+    /^\S+:1:8: log\.file: cannot write \/nowhere\/hookmq\.log: there is no directory \/nowhere; .*\n$/,
+  );
 });
 
 Deno.test("SIGHUP applies changed users and ACL rules, and disconnects users who are gone", async () => {
@@ -278,4 +281,22 @@ Deno.test("SIGHUP without a configuration file does no harm", async () => {
   await using program = await startHookmq(/Try it/, ["serve", "--memory", "--port", 0]);
   await reload(program);
   await using _client = await connect(await portOf(program, "mqtt"));
+});
+
+Deno.test("hookmq serve says that its database cannot be written, before it starts", async () => {
+  await using directory = await configDirectory("hooks: { sqlite: { path: data/hookmq.db } }\n");
+  const { code, stdout, stderr } = await runHookmq(["serve", "--config", directory.file]);
+  assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
+  assert.match(stderr, /^\S+:1:20: hooks\.sqlite\.path: cannot write \S+: there is no directory \S+\/data; .*\n$/);
+});
+
+Deno.test("a SIGHUP leaves the database to the broker that has it", async () => {
+  await using directory = await configDirectory("listeners: [{ port: 0 }]\nhooks: { sqlite: { path: hookmq.db } }\n");
+  const program = await serve(directory);
+  await using _program = program;
+  await reload(program);
+  const { code, stderr } = await runHookmq(["check", "--data", `${directory.path}/hookmq.db`]);
+  assert.equal(code, 1);
+  assert.match(stderr, /another process is using it/);
+  await end(program);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { loadConfig } from "../../cli/config.ts";
 import { createHooks } from "../../cli/config/hooks.ts";
 import { resolveOptions } from "../../broker/options.ts";
-import { createAuthority, issueCertificate } from "../listeners/certificates.ts";
+import { createAuthority, createWeakIdentity, issueCertificate } from "../listeners/certificates.ts";
 import { configDirectory, refusalOf } from "./config_directory.ts";
 
 Deno.test("without anything said, the configuration is what a broker without options has", async () => {
@@ -105,10 +105,10 @@ Deno.test("certificates and keys that cannot be used are reported, without what 
     `
 listeners:
   - { transport: wss, certificate: none.pem, key: one.key, clientCertificateAuthority: none.pem }
-  - { transport: tls, certificate: one.pem, key: one.pem }
-  - { transport: tls, certificate: one.pem, key: other.key }
-  - { transport: tls, certificate: one.pem, key: encrypted.key }
-  - { transport: tls, certificate: one.pem, key: one.key, clientCertificateAuthority: one.pem }
+  - { transport: tls, certificate: one.pem, key: one.pem, port: 0 }
+  - { transport: tls, certificate: one.pem, key: other.key, port: 0 }
+  - { transport: tls, certificate: one.pem, key: encrypted.key, port: 0 }
+  - { transport: tls, certificate: one.pem, key: one.key, clientCertificateAuthority: one.pem, port: 0 }
 `,
     {
       "none.pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
@@ -126,6 +126,27 @@ listeners:
     "hookmq.yaml:5:45: listeners[2].key: other.key is not the key of the certificate",
     "hookmq.yaml:6:45: listeners[3].key: encrypted.key is encrypted: take the password off the key",
   ]);
+});
+
+Deno.test("a certificate that a listener could not use is reported: a broken one behind it, and a key that is too small", async () => {
+  const [server, weak] = await Promise.all([issueCertificate(await createAuthority(), "a"), createWeakIdentity()]);
+  await using directory = await configDirectory(
+    `
+listeners:
+  - { transport: tls, certificate: chain.pem, key: server.key }
+  - { transport: wss, certificate: weak.pem, key: weak.key }
+`,
+    {
+      "chain.pem": `${server.certificate}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`,
+      "server.key": server.key,
+      "weak.pem": weak.certificate,
+      "weak.key": weak.key,
+    },
+  );
+  const [chain, small, ...others] = await refusalOf(undefined, { file: directory.file });
+  assert.match(chain, /hookmq\.yaml:3:5: listeners\[0\]: certificate \S+chain\.pem cannot be used: /);
+  assert.match(small, /hookmq\.yaml:4:5: listeners\[1\]: certificate \S+weak\.pem cannot be used: .*key too small/);
+  assert.deepEqual(others, []);
 });
 
 Deno.test("a password file with a plain password is reported, without the password", async () => {

@@ -277,6 +277,26 @@ hooks:
     lines: ['hookmq.yaml:4:14: an alias without an anchor: put a text that begins with "*" in quotes'],
   },
   {
+    what: "two listeners in one place",
+    config: `listeners:
+  - {}
+  - { transport: ws, port: 1883 }
+  - { transport: unix, path: /run/mqtt.sock }
+  - { transport: unix, path: /run/mqtt.sock }
+  - { port: 0 }
+  - { port: 0 }
+  - { hostname: 127.0.0.2, port: 1883 }
+  - { port: 9883 }
+hooks:
+  metrics:
+`,
+    lines: [
+      "hookmq.yaml:3:5: listeners[1]: listeners[0] is on 127.0.0.1:1883 already: give each a place of its own",
+      "hookmq.yaml:5:5: listeners[3]: listeners[2] is on /run/mqtt.sock already: give each a place of its own",
+      "hookmq.yaml:11:3: hooks.metrics: listeners[7] is on 127.0.0.1:9883 already: give each a place of its own",
+    ],
+  },
+  {
     what: "bytes that are no text",
     config: new Uint8Array([0x61, 0x3a, 0x20, 0xff, 0xfe]),
     lines: ["cannot read hookmq.yaml: it is no UTF-8 text"],

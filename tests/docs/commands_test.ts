@@ -34,7 +34,7 @@ Deno.test("every task that the documents name is one, and every script is there"
   for (const { path, prose, blocks } of await readDocuments("README.md", "ARCHITECTURE.md")) {
     const text = [prose, ...blocks.map(({ text }) => text)].join("\n");
     for (const [, name] of text.matchAll(/deno task (\w+)/g)) assert(name in tasks, `${path}: deno task ${name}`);
-    for (const [, script] of text.matchAll(/deno run -A ([\w/]+\/\w+\.ts)/g)) {
+    for (const [, script] of text.matchAll(/deno run -A (\w[\w/]*\/\w+\.ts)/g)) {
       assert((await Deno.stat(inProject(script))).isFile, `${path}: ${script}`);
     }
   }

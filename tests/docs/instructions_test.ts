@@ -93,6 +93,23 @@ Deno.test("docs/getting_started.md: with each of its configurations a broker sta
         .replace("-h localhost", `-h localhost -p ${securePort}`).replace("her password", "secret");
       const { code, stdout, stderr } = await runShell(`${lines.trim()} -E`, cwd, port);
       assert.deepEqual({ code, stdout }, { code: 0, stdout: "" }, stderr);
+      const bench = ["bench", "--transport", "tls", "--cafile", "server.pem", "-h", "localhost", "-p", securePort];
+      const load = [
+        "-u",
+        "alice",
+        "-P",
+        "secret",
+        "--publishers",
+        1,
+        "--subscribers",
+        1,
+        "--seconds",
+        0.1,
+        "--warm-up",
+        0,
+      ];
+      const outcome = await runHookmq([...bench, ...load], { cwd });
+      assert.equal(outcome.code, 0, outcome.stderr);
     }
     await stop(broker);
   }
@@ -138,6 +155,38 @@ Deno.test("docs/operations.md: after an orderly end the database's one file is a
   const { code, stdout } = await runHookmq(["check", "--data", `${directory.path}/copy.db`]);
   assert.equal(code, 0);
   assert.match(stdout, /retained messages: 1/);
+});
+
+Deno.test("docs/operations.md: a backup that is put back after a crash is what the broker has then", async () => {
+  await using directory = await temporaryDirectory();
+  const data = `${directory.path}/hookmq.db`;
+  const listening = /mqtt:\/\/127\.0\.0\.1:(\d+)/;
+  const start = () => startHookmq(listening, ["--port", 0, "--data", data]);
+  const publish = async (broker: Program, payload: string) => {
+    const [, port] = await broker.printed(listening);
+    const { code } = await runHookmq(["pub", "-p", port, "-r", "-q", 1, "-t", "t", "-m", payload]);
+    assert.equal(code, 0);
+  };
+  await using first = await start();
+  await publish(first, "in the backup");
+  await stop(first);
+  await Deno.copyFile(data, `${directory.path}/backup.db`);
+  await using second = await start();
+  await publish(second, "later");
+  second.kill("SIGKILL");
+  await second.ended();
+  assert(existsSync(`${data}-wal`));
+
+  const lines = (await blockWith("docs/operations.md", "sh", "install --owner")).replaceAll("systemctl", ":")
+    .replace("--owner=hookmq --group=hookmq ", "")
+    .replaceAll("/var/lib/hookmq", directory.path).replaceAll("/backup/hookmq.db", `${directory.path}/backup.db`);
+  const { code, stderr } = await runShell(lines, directory.path);
+  assert.equal(code, 0, stderr);
+  await using third = await start();
+  const [, port] = await third.printed(listening);
+  const { stdout } = await runHookmq(["sub", "-p", port, "-t", "t", "-C", 1]);
+  assert.equal(stdout, "in the backup\n");
+  await stop(third);
 });
 
 Deno.test("docs/migrating.md: retained messages are moved, byte by byte, and others are not", async () => {

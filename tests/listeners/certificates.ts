@@ -30,8 +30,17 @@ commonName = supplied
 
 /** A new authority, which nobody trusts who has not been told to. */
 export function createAuthority(): Promise<Identity> {
+  return createSelfSigned(NEW_KEY);
+}
+
+/** A certificate that has signed itself, with a key that is too small to be used. */
+export function createWeakIdentity(): Promise<Identity> {
+  return createSelfSigned(["-newkey", "rsa:512", "-noenc", "-keyout", "new.key"]);
+}
+
+function createSelfSigned(newKey: string[]): Promise<Identity> {
   return inNewDirectory(async (directory) => {
-    await openssl(directory, ["req", "-x509", ...NEW_KEY, "-out", "new.pem", "-subj", "/CN=Authority for tests"]);
+    await openssl(directory, ["req", "-x509", ...newKey, "-out", "new.pem", "-subj", "/CN=Authority for tests"]);
     return await read(directory);
   });
 }

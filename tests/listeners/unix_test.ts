@@ -159,12 +159,12 @@ Deno.test("a file that is no socket is left alone", async () => {
   assert.equal(await Deno.readTextFile(directory.socket), "precious");
 });
 
-Deno.test("a directory that does not exist is named", async () => {
+Deno.test("a directory that does not exist is said to be missing", async () => {
   await using directory = new Directory();
   const path = `${directory.path}/none/mqtt.sock`;
   await using broker = await startBroker();
   await assert.rejects(broker.listen({ transport: "unix", path }), {
-    message: `cannot listen on ${path}: No such file or directory (os error 2)`,
+    message: `cannot listen on ${path}: its directory is not there (make it, or try another path)`,
   });
 });
 
@@ -173,7 +173,7 @@ Deno.test("a path that is too long for a socket is refused", async () => {
   const path = `${directory.path}/${"x".repeat(120)}`;
   await using broker = await startBroker();
   await assert.rejects(broker.listen({ transport: "unix", path }), {
-    message: `cannot listen on ${path}: path must be shorter than SUN_LEN`,
+    message: `cannot listen on ${path}: the path is too long for a socket (try another path)`,
   });
 });
 

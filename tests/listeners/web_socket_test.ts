@@ -110,13 +110,6 @@ for (const transport of ["ws", "wss"] as const) {
     assert.notEqual(address.port, 0);
     assert.equal(url, `${transport}://127.0.0.1:${address.port}/mqtt`);
   });
-
-  Deno.test(`a port in use is said to be so to a listener for ${transport}`, async () => {
-    await using broker = await startBroker();
-    await assert.rejects(broker.listen({ transport, port: broker.port, ...server }), {
-      message: `cannot listen on 127.0.0.1:${broker.port}: address in use (another broker? try --port)`,
-    });
-  });
 }
 
 Deno.test("a client's certificate is asked for by a listener for wss, too, and hooks get its name", async () => {
