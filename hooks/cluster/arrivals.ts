@@ -127,12 +127,19 @@ export class Arrivals {
         if (this.#isOpen && !this.#isBehind) this.delivered = Math.max(this.delivered, last);
       } catch (error) {
         this.#isBehind = true;
-        // Without a connection it is tried again when there is one.
-        if (!link.isConnected) return;
-        logger.warn("the queue of {clientId} cannot be read: {error}", { clientId, error });
-        await new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, PAUSE_AFTER_FAILURE)));
+        await this.#pause();
+        if (link.isConnected) logger.warn("the queue of {clientId} cannot be read: {error}", { clientId, error });
       }
     }
+  }
+
+  /** Waits before the queue is read again, but not for a connection that is lost: it is read when there is one. */
+  async #pause(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, PAUSE_AFTER_FAILURE);
+    Deno.unrefTimer(timer);
+    await this.#options.link.whileConnected(promise).catch(() => {});
+    clearTimeout(timer);
   }
 
   async #readPages(): Promise<void> {

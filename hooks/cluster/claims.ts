@@ -61,6 +61,7 @@ export class Claims {
     const claim = this.#local.nextClaim();
     await this.#write(local, claim, local.isConnected, local.isDurable);
     local.claimedAs(claim);
+    this.#local.giveUpIfTaken(local, claim);
   }
 
   /**

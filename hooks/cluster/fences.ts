@@ -53,6 +53,11 @@ export class Fences {
     this.#options = options;
     events.on(FENCE, (fields) => this.#confirm(fields as FenceEvent));
     channel.on(CONFIRMED, (fields) => this.#confirmed(fields as Confirmation));
+    options.link.onDisconnected(() => {
+      // It is us who could not hear.
+      this.#silent.clear();
+      for (const fence of this.#open) fence.isInterrupted = true;
+    });
   }
 
   /** Settles when the other nodes know all that was given to the writer before, or will not answer. */
@@ -107,6 +112,8 @@ class Fence implements Change {
   readonly passed: Promise<void>;
   /** Ends the waiting. */
   readonly pass: () => void;
+  /** Whether Redis was lost while it was waited for, so that who has not answered may have done so. */
+  isInterrupted = false;
   readonly #options: FencesOptions;
   readonly #silent: Set<string>;
   #unconfirmed: Set<string> | undefined;
@@ -145,8 +152,9 @@ class Fence implements Change {
   }
 
   #giveUp(): void {
-    for (const nodeId of this.#unconfirmed ?? []) this.#silent.add(nodeId);
     this.pass();
+    if (this.isInterrupted) return;
+    for (const nodeId of this.#unconfirmed ?? []) this.#silent.add(nodeId);
   }
 }
 

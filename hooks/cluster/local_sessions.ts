@@ -7,6 +7,9 @@ import type { Change } from "./writer.ts";
 /** What a change takes besides what it holds, in bytes, roughly. */
 const CHANGE_SIZE = 64;
 
+/** So many notices are kept in mind that came before we knew of the claim that they are about. */
+const MOST_EARLY = 1000;
+
 /** Is told whose session another node has now, and under what it was ours. */
 type OnLost = (clientId: string, claim: string | undefined) => void;
 
@@ -19,6 +22,8 @@ export class LocalSessions {
   readonly #sessions = new Map<string, LocalSession>();
   /** By client id, the last of the changes that are being made. */
   readonly #pending = new Map<string, Promise<void>>();
+  /** By claims that we did not know of when they were taken from us, where the clients have gone. */
+  readonly #takenEarly = new Map<string, string>();
   #lastClaim = 0;
 
   /** @param onAdopted Called with the ids of clients whose sessions another node looks after, though they are here. */
@@ -112,6 +117,22 @@ export class LocalSessions {
       commands: () => this.#sessions.has(clientId) ? [] : [["SREM", keys.ofNode(nodeId), clientId]],
     };
     this.write(clientId, change).catch(() => {});
+  }
+
+  /** Another node has claimed a session that was ours under a claim: its client has gone to `node`. */
+  taken(clientId: string, claim: string, node: string): void {
+    const local = this.#sessions.get(clientId);
+    if (local?.claim === claim) return this.lose(local, node);
+    this.#takenEarly.set(claim, node);
+    if (this.#takenEarly.size > MOST_EARLY) this.#takenEarly.delete(this.#takenEarly.keys().next().value!);
+  }
+
+  /** A session has become ours under a claim. It is given up if another node has taken it before we knew. */
+  giveUpIfTaken(local: LocalSession, claim: string): void {
+    const node = this.#takenEarly.get(claim);
+    if (node === undefined) return;
+    this.#takenEarly.delete(claim);
+    this.lose(local, node);
   }
 
   /** Another node has a session now. Its client is connected to `node`, or to none if that is empty. */

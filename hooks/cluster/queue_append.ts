@@ -104,7 +104,7 @@ export class QueueAppend implements Change {
     const allKeys = [keys.session(clientId), keys.queue(clientId), keys.inflight(clientId), ...guards.keys];
     const values: RedisValue[] = [arrival, nodeId, incarnation, batchNumber, claimOf(clientId) ?? ""];
     values.push(bounded(limits.messages), bounded(limits.bytes), limits.dropsOldest ? 1 : 0, channelPrefix);
-    values.push(this.#options.observesDrops() ? dropped : "");
+    values.push(this.#options.observesDrops() ? dropped : "", Math.floor(Date.now() / 1000));
     for (const item of this.#items) {
       // Not before: while they wait for Redis one copy of them is enough.
       const encoded = encodeEntry(item.entry, messages.of(item.entry.message, batchNumber));

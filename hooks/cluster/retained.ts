@@ -38,6 +38,28 @@ redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 1
 `);
 
+/**
+ * Reads messages up to the first one with which they are more than so many bytes: one reply with all of them might be more
+ * than Redis, or we, have memory for.
+ *
+ * KEYS: the messages. ARGV: the bytes. Returns the messages, nil for each that is not there.
+ */
+const readScript = defineScript(`
+local messages, bytes = {}, 0
+for i, key in ipairs(KEYS) do
+  messages[i] = redis.call('GET', key)
+  bytes = bytes + (messages[i] and #messages[i] or 0)
+  if bytes > tonumber(ARGV[1]) then break end
+end
+return messages
+`);
+
+/** So many bytes are read at a time, but for the last message. */
+const READ_BYTES = 4 * 1024 * 1024;
+
+/** So many messages of a Redis Cluster are read at a time: their keys lie on different servers. */
+const READ_OF_CLUSTER = 32;
+
 /** What {@linkcode RetainedMessages} are given. */
 export interface RetainedOptions {
   readonly link: Link;
@@ -200,23 +222,25 @@ export class RetainedMessages {
   async *#readAll(): AsyncGenerator<[topic: string, value: Uint8Array]> {
     const { link, keys } = this.#options;
     for await (const topics of scanSet(link, keys.retainedIndex)) {
-      const values = await this.#readEach(topics);
       const expired: string[] = [];
-      for (let index = 0; index < topics.length; index++) {
-        const value = values[index];
-        if (value === null) expired.push(topics[index]);
-        else yield [topics[index], value];
+      for (let index = 0; index < topics.length;) {
+        for (const value of await this.#readSome(topics.slice(index))) {
+          const topic = topics[index++];
+          if (value === null) expired.push(topic);
+          else yield [topic, value];
+        }
       }
       await this.#correctIndex(expired);
     }
   }
 
-  #readEach(topics: readonly string[]): Promise<(Uint8Array | null)[]> {
+  /** The messages of the first ones of these topics. */
+  #readSome(topics: readonly string[]): Promise<(Uint8Array | null)[]> {
     const { link, keys } = this.#options;
     const names = topics.map((topic) => keys.retained(topic));
-    // The keys of a Redis Cluster lie on different servers.
-    if (link.isCluster) return Promise.all(names.map((name) => link.call("GET", name) as Promise<Uint8Array | null>));
-    return link.call("MGET", ...names) as Promise<(Uint8Array | null)[]>;
+    if (!link.isCluster) return link.run(readScript, names, [READ_BYTES]) as Promise<(Uint8Array | null)[]>;
+    const some = names.slice(0, READ_OF_CLUSTER);
+    return Promise.all(some.map((name) => link.call("GET", name) as Promise<Uint8Array | null>));
   }
 
   /**

@@ -115,7 +115,9 @@ return claims[1] == ARGV[1] and 1 or 2
 
 /**
  * Appends messages to a session's queue, under the numbers that come next, and sends them to the node where the client is
- * connected. What was appended in the same batch before, and only the answer was lost, is not appended again.
+ * connected. What was appended in the same batch before, and only the answer was lost, is not appended again: what each node
+ * has appended last is kept. When a node does so for the first time, what is kept of others goes that have not for a week:
+ * otherwise it would be more and more where nodes never come back under their ids.
  *
  * An entry with a state is one that this node sends by itself: it is stored with its packet identifier, if the claim is
  * still that of the session. An entry with a guard comes from a client, or has waited in its session, and is not stored
@@ -125,8 +127,8 @@ return claims[1] == ARGV[1] and 1 or 2
  * number, node, incarnation, number of the batch, claim or "", most messages and most bytes in the queue of a client that
  * is not connected, "1" if the oldest are dropped then and not the new ones, prefix of the nodes' channels, the beginning
  * of what this node is told of dropped messages up to these (a megabyte of them: Redis cuts off who is sent too much), or ""
- * if it need not be; then for each message its entry, its state or "", and its guard: the place of its session among KEYS
- * with the claim, or "".
+ * if it need not be, and the time in seconds since 1970; then for each message its entry, its state or "", and its guard:
+ * the place of its session among KEYS with the claim, or "".
  *
  * Returns the number of the first message, the node where the client is connected, how many messages were dropped, and,
  * where some have not got a number, the numbers of all, 0 for none. Nil if there is no durable session.
@@ -138,8 +140,15 @@ local node = session[2] or ''
 local number = tonumber(session[3] or '0')
 local first = number + 1
 if session[5] then
-  local incarnation, batch, before = string.match(session[5], '^(%S+) (%d+) (%d+)$')
+  local incarnation, batch, before = string.match(session[5], '^(%S+) (%d+) (%d+) %d+$')
   if incarnation == ARGV[3] and tonumber(batch) >= tonumber(ARGV[4]) then return {tonumber(before), node, 0} end
+else
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(field, 1, 5) == 'from:' then
+      local at = string.match(redis.call('HGET', KEYS[1], field), '%d+$')
+      if tonumber(at) < tonumber(ARGV[11]) - 604800 then redis.call('HDEL', KEYS[1], field) end
+    end
+  end
 end
 local bytes = tonumber(session[4] or '0')
 local mostMessages, mostBytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -182,7 +191,7 @@ local function isWanted(state, guard)
   return claims[1] == claim or claims[2] == claim
 end
 local parts, numbers, isComplete = {}, {}, true
-for i = 11, #ARGV, 3 do
+for i = 12, #ARGV, 3 do
   local entry, state = ARGV[i], ARGV[i + 1]
   numbers[#numbers + 1] = 0
   if isWanted(state, ARGV[i + 2]) then
@@ -203,7 +212,7 @@ for i = 11, #ARGV, 3 do
   end
 end
 redis.call('HSET', KEYS[1], 'last', text(number), 'bytes', text(bytes),
-  'from:' .. ARGV[2], ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. text(first))
+  'from:' .. ARGV[2], ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. text(first) .. ' ' .. ARGV[11])
 if node ~= '' and node ~= ARGV[2] and #parts > 0 then
   redis.call('PUBLISH', ARGV[9] .. node,
     ARGV[1] .. '\\203' .. struct.pack('>d', first) .. '\\221' .. struct.pack('>I4', #parts) .. table.concat(parts))

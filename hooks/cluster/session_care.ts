@@ -189,6 +189,7 @@ export class SessionCare {
     local.will = former.will;
     for (const subscription of subscriptions) local.subscriptions.set(subscription.topicFilter, subscription);
     give({ ...former, subscriptions, outgoing: [], received: [] });
+    this.#local.giveUpIfTaken(local, claim);
     return "adopted";
   }
 

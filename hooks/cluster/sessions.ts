@@ -96,7 +96,10 @@ export class ClusterSessions {
     this.#wills = new TakenWills(options);
     this.#claims = new Claims(options, this.#local, this.#remote, this.#wills);
     this.#care = new SessionCare(options, this.#local, this.#remote, this.#claims, this.#wills);
-    channel.on("taken", (fields) => this.#taken(fields as TakenEvent));
+    channel.on("taken", (fields) => {
+      const [, ...taken] = fields as TakenEvent;
+      this.#local.taken(...taken);
+    });
     events.on("released", (fields) => this.#wills.done((fields as ReleasedEvent)[1]));
     channel.on(ARRIVAL, (fields) => this.#arrived(fields as ArrivalEvent));
     channel.on(DROPPED, (fields) => this.#tellDropped(fields as DroppedEvent));
@@ -427,11 +430,6 @@ export class ClusterSessions {
 
   #tellDropped([, clientId, entries]: DroppedEvent): void {
     for (const entry of entries) this.#options.cluster.tellDropped(clientId, decodeEntry(entry).message);
-  }
-
-  #taken([, clientId, claim, node]: TakenEvent): void {
-    const local = this.#local.get(clientId);
-    if (local?.claim === claim) this.#local.lose(local, node);
   }
 
   /** A client has gone to another node. What it has sent here at QoS 2, and nobody has got yet, it sends there again. */

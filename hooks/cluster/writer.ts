@@ -20,7 +20,8 @@ const PAUSE_AFTER_FAILURE = 500;
 export interface Change {
   /**
    * The commands that do it. Asked for when the batch is sent, and again when its answer was lost with the connection: it
-   * may have been applied then. The number of the batch, which is larger than those before, stays the same.
+   * may have been applied then. The number of the batch, which is larger than those before, stays the same. If it throws,
+   * nothing is changed, and the batch fails.
    */
   commands(batchNumber: number): readonly RedisCommand[];
   /** Gets the replies to the commands. Texts are strings. */
@@ -183,20 +184,22 @@ export class Writer {
         await this.#pause(Infinity);
         continue;
       }
+      let outcomes: Outcome[];
       try {
-        const outcomes = await this.#send(batch);
-        this.failure = undefined;
-        this.pending.entries -= batch.entries;
-        this.pending.bytes -= batch.bytes;
-        const errors = settle(outcomes);
-        if (errors.length === 0) return applied.resolve();
-        // Told as refused, so that none of it is taken for stored.
-        for (const error of errors) this.#logger.error("Redis refuses a change: {error}", { error });
-        return applied.reject(errors[0]);
+        outcomes = await this.#send(batch);
       } catch (error) {
         const { previousErrors } = error as TransactionError;
         await this.#recover(previousErrors?.[0] ?? error as Error);
+        continue;
       }
+      this.failure = undefined;
+      this.pending.entries -= batch.entries;
+      this.pending.bytes -= batch.bytes;
+      const errors = settle(outcomes);
+      if (errors.length === 0) return applied.resolve();
+      // Told as refused, so that none of it is taken for stored.
+      for (const error of errors) this.#logger.error("a change in Redis has failed: {error}", { error });
+      return applied.reject(errors[0]);
     }
   }
 
@@ -205,7 +208,7 @@ export class Writer {
     const first = changes.filter(({ isLast }) => !isLast);
     const last = changes.filter(({ isLast }) => isLast);
     const requests = (changes: readonly Change[]): Request[] =>
-      changes.map((change) => ({ change, commands: change.commands(batch.number) }));
+      changes.map((change) => requestFor(change, batch.number));
     if (this.#link.isCluster) {
       return [...await this.#sendEach(requests(first)), ...await this.#sendEach(requests(last))];
     }
@@ -219,24 +222,22 @@ export class Writer {
 
   async #sendTransaction(requests: readonly Request[]): Promise<Outcome[]> {
     const transaction = this.#link.redis.multi();
-    for (const { commands } of requests) {
-      for (const [name, ...values] of commands) transaction.call(name, ...toArguments(values));
-    }
+    for (const { calls } of requests) for (const call of calls) transaction.call(...call);
     const replies = (await transaction.exec())!.map(([error, reply]) => error ?? reply);
     let position = 0;
-    return requests.map(({ change, commands }) => {
-      const own = replies.slice(position, position += commands.length);
+    return requests.map(({ change, calls, error }) => {
+      const own = replies.slice(position, position += calls.length);
       for (const reply of own) throwIfPassing(reply);
-      return { change, replies: own };
+      return { change, replies: own, error };
     });
   }
 
   async #sendEach(requests: readonly Request[]): Promise<Outcome[]> {
-    const outcomes = await Promise.all(requests.map(async ({ change, commands }) => {
-      const calls = commands.map(([name, ...values]) =>
-        (this.#link.redis.call(name, ...toArguments(values)) as Promise<unknown>).catch((error: Error) => error)
+    const outcomes = await Promise.all(requests.map(async ({ change, calls, error }) => {
+      const replies = calls.map((call) =>
+        (this.#link.redis.call(...call) as Promise<unknown>).catch((error: Error) => error)
       );
-      return { change, replies: await Promise.all(calls) };
+      return { change, replies: await Promise.all(replies), error };
     }));
     for (const { replies } of outcomes) replies.forEach(throwIfPassing);
     return outcomes;
@@ -272,24 +273,45 @@ export class Writer {
 /** A transaction that was not carried out, since commands in it were refused. */
 type TransactionError = Error & { previousErrors?: Error[] };
 
+/** A command as ioredis takes it: with its values as one array, since a function cannot have any number of arguments. */
+type Call = [name: string, values: ReturnType<typeof toArguments>];
+
 interface Request {
   readonly change: Change;
-  readonly commands: readonly RedisCommand[];
+  readonly calls: readonly Call[];
+  /** Why there are no commands: the next time it would be the same. */
+  readonly error: Error | undefined;
 }
 
 interface Outcome {
   readonly change: Change;
   /** Errors among them are final. */
   readonly replies: readonly unknown[];
+  /** Why nothing was sent. */
+  readonly error: Error | undefined;
 }
 
-/** Gives the changes their replies. Returns the errors among these. */
+function requestFor(change: Change, batchNumber: number): Request {
+  try {
+    const calls = change.commands(batchNumber).map(([name, ...values]): Call => [name, toArguments(values)]);
+    return { change, calls, error: undefined };
+  } catch (error) {
+    return { change, calls: [], error: error as Error };
+  }
+}
+
+/** Gives the changes their replies. Returns what has gone wrong with them. */
 function settle(outcomes: readonly Outcome[]): Error[] {
   const errors: Error[] = [];
-  for (const { change, replies } of outcomes) {
-    const failed = replies.filter((reply) => reply instanceof Error);
-    if (failed.length === 0) change.settled?.(replies);
+  for (const { change, replies, error } of outcomes) {
+    const failed = error === undefined ? replies.filter((reply) => reply instanceof Error) : [error];
     errors.push(...failed);
+    if (failed.length > 0) continue;
+    try {
+      change.settled?.(replies);
+    } catch (error) {
+      errors.push(error as Error);
+    }
   }
   return errors;
 }

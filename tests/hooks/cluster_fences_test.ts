@@ -61,6 +61,31 @@ Deno.test("a node that has not answered once is not waited for again before it h
   }
 });
 
+for (const isNoticed of [true, false]) {
+  const when = isNoticed ? "as soon as it is" : "later than an answer is waited for";
+  Deno.test(`a node that was cut off itself, and notices it ${when}, waits for the others again`, async () => {
+    await using cluster = await BrokerCluster.start();
+    await using own = new TcpProxy(cluster.redis.port);
+    await using others = new TcpProxy(cluster.redis.port);
+    const a = await cluster.node("a", { addr: `127.0.0.1:${own.port}`, nodeTtl: 60 });
+    await cluster.node("b", { addr: `127.0.0.1:${others.port}`, nodeTtl: 60 });
+    await eventually(() => a.hook.health().nodes.length === 2, "the other node to be known");
+    const known = () => milliseconds(async () => await a.hook.routesKnown!());
+    // From now on nobody answers.
+    others.drop();
+    const unanswered = known();
+    if (!isNoticed) await unanswered;
+    own.cut();
+    await eventually(() => !a.hook.health().isConnected, "the loss of Redis to be noticed");
+    own.heal();
+    await eventually(() => a.hook.health().isConnected, "Redis to be there again");
+    await unanswered;
+    const waited = await known();
+    assert.ok(waited > 500 && waited < 1900, `${waited} ms`);
+    assert.ok(await known() < 500);
+  });
+}
+
 Deno.test("a node that does not answer holds the CONNACK of who brings subscriptions back for about a second, and no other", async () => {
   await using cluster = await BrokerCluster.start();
   const a = await cluster.node("a", { nodeTtl: 60 });

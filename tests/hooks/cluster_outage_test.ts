@@ -244,3 +244,30 @@ Deno.test("a claim that has failed leaves nothing behind", async () => {
   await eventually(() => node.link.isConnected, "the reconnection");
   assert.equal((await node.connect("a"))!.clientId, "a");
 });
+
+Deno.test("a queue that cannot be read since Redis is being lost is read as soon as it is back, and nobody is warned", async () => {
+  await using nodes = await startTwo();
+  const { one, two, proxy } = nodes;
+  await one.connect("a");
+  one.isDeaf = true;
+  await two.queue("a", "1");
+  const { redis } = one.link;
+  // Who waits for an answer hears of the loss before all others do.
+  const failed = new Promise<void>((resolve) => {
+    redis.hget = () => {
+      proxy.cut();
+      resolve();
+      return Promise.reject(new Error("Connection is closed."));
+    };
+  });
+  const checked = one.sessions.check().catch(() => {});
+  await failed;
+  Reflect.deleteProperty(redis, "hget");
+  await eventually(() => !one.link.isConnected, "the loss");
+  await heal(nodes);
+  await checked;
+  // What is read comes before these answers do.
+  for (let count = 0; count < 5; count++) await one.link.call("PING");
+  assert.deepEqual(one.cluster.payloads("a"), ["1"]);
+  assert.deepEqual(one.logger.entries.filter((entry) => entry.includes("the queue of")), []);
+});

@@ -60,6 +60,17 @@ for (const [kind, startRedis] of kinds) {
     }
   });
 
+  Deno.test(`[${kind}] however many messages come for one session at once, none is lost`, async () => {
+    await using redis = await startRedis();
+    await using one = await SessionNode.start(redis, "n1");
+    await using two = await SessionNode.start(redis, "n2");
+    await one.connect("a");
+    const payloads = numbers(50_000);
+    await Promise.all(payloads.map((payload) => two.queue("a", payload)));
+    await eventually(() => one.cluster.delivered.length >= payloads.length, "all messages");
+    assert.deepEqual(one.cluster.payloads("a"), payloads);
+  });
+
   Deno.test(`[${kind}] a message that gets lost on its way to the client's node is read from the queue by the next one`, async () => {
     await using redis = await startRedis();
     await using one = await SessionNode.start(redis, "n1");
@@ -302,4 +313,18 @@ Deno.test("of a queue that is far too full all that is dropped is counted, and n
   assert.equal(node.cluster.dropped, 191);
   await eventually(() => node.cluster.told.length > 0, "what was dropped to be told");
   assert.equal(node.cluster.told.length, Math.ceil(1024 * 1024 / 20_030));
+});
+
+Deno.test("what a session keeps of nodes that have sent nothing for a week goes when another one sends", async () => {
+  await using redis = await RedisServer.start();
+  await using one = await SessionNode.start(redis, "n1");
+  await using two = await SessionNode.start(redis, "n2");
+  await one.connect("a");
+  const day = 24 * 3600;
+  const daysAgo = (days: number) => `life 1 1 ${Math.floor(Date.now() / 1000) - days * day}`;
+  await redis.command("HSET", "mqtt:session:{a}", "from:gone", daysAgo(8), "from:quiet", daysAgo(6));
+  await one.queue("a", "1");
+  await two.queue("a", "2");
+  const fields = await one.link.redis.hkeys("mqtt:session:{a}");
+  assert.deepEqual(fields.filter((field) => field.startsWith("from:")).sort(), ["from:n1", "from:n2", "from:quiet"]);
 });

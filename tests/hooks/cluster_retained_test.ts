@@ -212,3 +212,22 @@ for (const [kind, start] of [["one server", RedisServer.start], ["a Redis Cluste
     assert.deepEqual(await hook.client.call("SMEMBERS", "mqtt:retained:_idx"), ["kept"]);
   });
 }
+
+for (const [kind, start] of [["one server", RedisServer.start], ["a Redis Cluster", RedisCluster.start]] as const) {
+  Deno.test(`[${kind}] large messages are read with replies that Redis has room for`, async () => {
+    await using redis = await start();
+    const servers = "masters" in redis ? redis.masters : [redis];
+    const urls = "masters" in redis ? { addrs: redis.masters.map(({ url }) => url) } : { addr: redis.url };
+    await using one = await startBroker();
+    await one.use(clusterHook({ ...urls, nodeId: "one" }));
+    const count = 240;
+    const payload = new Uint8Array(256 * 1024);
+    for (let number = 0; number < count; number++) await one.publish(`t/${number}`, payload, { retain: true });
+    for (const server of servers) {
+      await server.command("CONFIG", "SET", "client-output-buffer-limit", "normal 9mb 0 0");
+    }
+    await using two = await startBroker();
+    await two.use(clusterHook({ ...urls, nodeId: "two" }));
+    assert.equal(two.stats().retainedMessages, count);
+  });
+}

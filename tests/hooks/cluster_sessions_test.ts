@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { eventually } from "../broker/eventually.ts";
 import { RedisCluster } from "../support/redis_cluster.ts";
 import { RedisServer } from "../support/redis_server.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 import { SessionNode, text } from "./session_node.ts";
 
 const kinds: [string, () => Promise<RedisServer | RedisCluster>][] = [
@@ -391,3 +392,60 @@ for (const isDurable of [true, false]) {
     assert.equal(one.wills.length, 1);
   });
 }
+
+/** Has something done once, directly behind a script that a node runs and before it has the answer. */
+function afterScript({ link }: SessionNode, act: () => Promise<unknown>): void {
+  const run = link.run;
+  link.run = async (...args) => {
+    link.run = run;
+    const reply = await run.apply(link, args);
+    await act();
+    return reply;
+  };
+}
+
+async function heardOf(node: SessionNode, kind: string): Promise<void> {
+  await eventually(() => node.heard.includes(kind), `"${kind}"`);
+}
+
+for (const [kind, startRedis] of kinds) {
+  Deno.test(`[${kind}] a session that its client takes away while it is adopted is not kept`, async () => {
+    await using redis = await startRedis();
+    await using one = await SessionNode.start(redis, "n1");
+    await using two = await SessionNode.start(redis, "n2");
+    const dead = await SessionNode.start(redis, "dead");
+    await dead.connect("a");
+    await dead.subscribe("a", "x");
+    await dead.kill();
+    afterScript(one, async () => {
+      await two.connect("a");
+      await heardOf(one, "taken");
+    });
+    await one.sessions.adopt("dead");
+    assert.equal(one.sessions.size, 0);
+    assert.deepEqual(one.cluster.released, ["a"]);
+    assert.equal(one.cluster.remote.get("a")?.subscriber.isConnected, true);
+    await one.writer.written();
+    assert.deepEqual(await one.link.redis.smembers("mqtt:sessions:n1"), []);
+    await two.queue("a", "1");
+    assert.deepEqual(two.cluster.payloads("a"), ["1"]);
+  });
+}
+
+Deno.test("a client that was let in without Redis is thrown out if it connects elsewhere while its session is claimed", async () => {
+  await using redis = await RedisServer.start();
+  await using proxy = new TcpProxy(redis.port);
+  await using one = await SessionNode.start(redis, "n1", { addr: `127.0.0.1:${proxy.port}` });
+  await using two = await SessionNode.start(redis, "n2");
+  proxy.cut();
+  await eventually(() => !one.link.isConnected, "the loss");
+  await one.connect("a", { isDurable: false });
+  afterScript(one, async () => {
+    await two.connect("a", { isDurable: false });
+    await heardOf(one, "taken");
+  });
+  proxy.heal();
+  await eventually(() => one.link.isConnected, "the reconnection");
+  assert.equal(one.sessions.size, 0);
+  assert.deepEqual(one.cluster.released, ["a"]);
+});

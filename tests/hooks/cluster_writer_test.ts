@@ -36,6 +36,15 @@ class TestWriter extends Writer implements AsyncDisposable {
   }
 }
 
+const kinds: [string, () => Promise<RedisServer | RedisCluster>][] = [
+  ["one server", () => RedisServer.start()],
+  ["a Redis Cluster", () => RedisCluster.start()],
+];
+
+function addressesOf(redis: RedisServer | RedisCluster): string[] {
+  return "masters" in redis ? redis.masters.map(({ url }) => url) : [redis.url];
+}
+
 function change(...commands: RedisCommand[]): Change {
   return { commands: () => commands };
 }
@@ -179,9 +188,47 @@ Deno.test("a change that is wrong in itself is said, and nothing of its batch co
   const bad = writer.add(change(["RPUSH", "text", "v"]), 1);
   await assert.rejects(good, /WRONGTYPE/);
   await assert.rejects(bad, /WRONGTYPE/);
-  assert.equal(writer.logger.entries.filter((entry) => entry.startsWith("error: Redis refuses a change")).length, 1);
+  assert.equal(
+    writer.logger.entries.filter((entry) => entry.startsWith("error: a change in Redis has failed: ")).length,
+    1,
+  );
   await writer.add(change(["SET", "k", "w"]), 1);
 });
+
+for (const [kind, startRedis] of kinds) {
+  Deno.test(`[${kind}] a change that cannot be sent is given up, and the others of its batch are made`, async () => {
+    await using redis = await startRedis();
+    await using writer = await TestWriter.open(addressesOf(redis));
+    const error = new Error("it cannot be encoded");
+    const commands = () => {
+      throw error;
+    };
+    const written = [change(["SET", "k", "v"]), { commands }].map((each) => writer.add(each, 1));
+    for (const each of written) await assert.rejects(each, error);
+    assert.deepEqual(writer.logger.entries, [`error: a change in Redis has failed: ${error}`]);
+    assert.deepEqual(writer.pending, { entries: 0, bytes: 0 });
+    assert.equal(await writer.link.redis.get("k"), "v");
+    await writer.add(change(["SET", "k", "w"]), 1);
+  });
+
+  Deno.test(`[${kind}] a change that has been made is not made again because its replies are of no use`, async () => {
+    await using redis = await startRedis();
+    await using writer = await TestWriter.open(addressesOf(redis));
+    const settled = () => {
+      throw new Error("of no use");
+    };
+    await assert.rejects(writer.add({ ...change(["INCR", "n"]), settled }, 1), /of no use/);
+    await writer.add(change(["INCR", "n"]), 1);
+    assert.equal(await writer.link.redis.get("n"), "2");
+  });
+
+  Deno.test(`[${kind}] a command has any number of values`, async () => {
+    await using redis = await startRedis();
+    await using writer = await TestWriter.open(addressesOf(redis));
+    await writer.add(change(["RPUSH", "l", ...Array.from({ length: 300_000 }, () => "v")]), 1);
+    assert.equal(await writer.link.redis.llen("l"), 300_000);
+  });
+}
 
 Deno.test("a Redis that is full is written to when it has room again", async () => {
   await using server = await RedisServer.start({ args: ["--maxmemory", "1", "--maxmemory-policy", "noeviction"] });
@@ -218,7 +265,7 @@ Deno.test("all is written that was added before one asks for it", async () => {
 
 Deno.test("in a Redis Cluster a batch goes to all servers, and what has to wait for the rest does", async () => {
   await using cluster = await RedisCluster.start();
-  await using writer = await TestWriter.open(cluster.masters.map(({ url }) => url));
+  await using writer = await TestWriter.open(addressesOf(cluster));
   const settled: string[] = [];
   const observed = (name: string, isLast: boolean): Change => ({
     isLast,
