@@ -54,6 +54,8 @@ export interface FanoutOptions {
 export class Fanout {
   /** How many messages have not been sent, since their node was away or did not read fast enough. */
   dropped = 0;
+  /** The packet of the message that was let in last: it goes to all nodes that get it, or to none. */
+  admitted: Uint8Array | undefined;
   readonly #options: FanoutOptions;
   readonly #outlets = new Map<string, Outlet>();
   #lastNumber = 0;
@@ -190,7 +192,9 @@ export class Outlet {
 
   #append(message: RemoteMessage, clientId: string | undefined): MaybePromise<void> {
     const { writer } = this.#options;
-    if (writer.refuses && !message.isPublished) return Promise.reject(writer.refusal());
+    const isAdmitted = message.isPublished || message.publish === this.#fanout.admitted || !writer.refuses;
+    if (!isAdmitted) return Promise.reject(writer.refusal());
+    this.#fanout.admitted = message.publish;
     if (!this.#isAlive && this.#inboxWindow.bytes > DEAD_INBOX) return this.#drop("it is dead");
     const frame = this.#openFrame(message);
     add(this.#appended, message, clientId);

@@ -221,3 +221,17 @@ Deno.test("when too much waits for Redis, messages at QoS 1 and 2 are refused, b
   await eventually(() => b.received.length === 4, "what was accepted");
   assert.deepEqual(b.received, ["0", "1", "2", "4"]);
 });
+
+Deno.test("a message goes to all nodes that get it, or is refused for all, however many there are", async () => {
+  await using redis = await RedisServer.start();
+  await using a = await ForwardingNode.start(redis, "a", { maximumEntries: 3 });
+  const nodeIds = ["b", "c", "d", "e", "f"];
+  const messages = [remoteMessage("admitted", { qos: 1 }), remoteMessage("refused", { qos: 1 })];
+  const outcomes = await Promise.allSettled(
+    messages.flatMap((message) => nodeIds.map((nodeId) => a.fanout.to(nodeId).send(message))),
+  );
+  assert.deepEqual(outcomes.map(({ status }) => status), [
+    ...nodeIds.map(() => "fulfilled"),
+    ...nodeIds.map(() => "rejected"),
+  ]);
+});
