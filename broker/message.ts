@@ -54,6 +54,7 @@ export class Message implements PublishFrame {
   /** What stores it and has not been asked for. */
   #stores: Promise<void>[] | undefined = undefined;
   #published = false;
+  #isAcknowledged = false;
   #stored: StoredMessage | undefined = undefined;
 
   /** Whether it is a will, which nobody publishes again. */
@@ -176,7 +177,7 @@ export class Message implements PublishFrame {
     // One copy of the payload is enough.
     stored.packet.payload = message.payload;
     message.#stored = stored;
-    message.#published = true;
+    message.#published = message.#isAcknowledged = true;
     return message;
   }
 
@@ -237,16 +238,23 @@ export class Message implements PublishFrame {
     this.#stores = undefined;
     // What it has is about to be read over.
     this.#lender = undefined;
-    if (stores === undefined) return undefined;
-    return stores.length === 1 ? stores[0] : Promise.all(stores).then(() => {});
+    if (stores === undefined) {
+      this.#isAcknowledged = true;
+      return undefined;
+    }
+    const stored = stores.length === 1 ? stores[0] : Promise.all(stores).then(() => {});
+    stored.then(() => this.#isAcknowledged = true, () => {});
+    return stored;
   }
 
-  /**
-   * Whether it has been handed out before: what cannot be stored of it now is kept all the same, since nobody will publish
-   * it again.
-   */
+  /** Whether it has been handed to everybody who gets it before. */
   get published(): boolean {
     return this.#original?.published ?? this.#published;
+  }
+
+  /** Whether all has been stored that had to be: what cannot be stored of it later is kept, as nobody will publish it again. */
+  get isAcknowledged(): boolean {
+    return this.#original?.isAcknowledged ?? this.#isAcknowledged;
   }
 
   /** Whether its publisher will not send it again if it is refused. */

@@ -1,5 +1,4 @@
 import type { BrokerContext } from "./broker_context.ts";
-import type { FormerPlace } from "./former_place.ts";
 import type { Forwarded, HookWith } from "./hooks.ts";
 import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
@@ -11,10 +10,18 @@ import type { Delivery, Matches, Subscriber, Subscription } from "./topics/subsc
 import type { Topic } from "./topics/topic_cache.ts";
 
 /** Somebody who gets a message, in the form in which it is for him. */
-interface Target {
+export interface Target {
   readonly message: Message;
   readonly delivery: Delivery;
   readonly group: SharedGroup | undefined;
+}
+
+/** Who of a group may be chosen. */
+export interface Choice {
+  readonly least: Readiness;
+  readonly mayBeChosen: (member: Subscriber) => boolean;
+  /** Those who may not have the message. */
+  readonly passedOver: Set<Subscriber>;
 }
 
 /** Brings one message to everybody who gets it. */
@@ -60,7 +67,7 @@ export class Router {
       for (let index = 0; index < deliveries.length; index++) {
         const delivery = deliveries[index];
         const terms = delivery.subscriber.needsRoute ? termsFor(delivery, message) : undefined;
-        const delivered = terms && this.deliver(message, terms);
+        const delivered = terms && this.#deliver(message, terms);
         if (isPromise(delivered)) (pending ??= []).push(delivered);
       }
     }
@@ -69,14 +76,14 @@ export class Router {
       if (group === undefined) continue;
       // The member that the other broker has thought of may be gone; then any other one gets it, wherever that is.
       const member = group.chooseHere(leastReadiness(message)) ?? chooseMember(group, message);
-      const delivered = member && this.deliver(message, member, group);
+      const delivered = member && this.#deliver(message, member, group);
       if (isPromise(delivered)) (pending ??= []).push(delivered);
     }
     for (const { clientId, ...terms } of sessions) {
       const subscriber = this.#context.sessions.get(clientId);
       if (subscriber === undefined) continue;
       const delivery: Delivery = { subscriber, qos: 0, retainAsPublished: terms.retain, noLocal: false, ...terms };
-      const delivered = this.deliver(message, delivery);
+      const delivered = this.#deliver(message, delivery);
       if (isPromise(delivered)) (pending ??= []).push(delivered);
     }
     return pending === undefined
@@ -106,13 +113,11 @@ export class Router {
     return this.#filtered ? this.#filter(message, session) : message;
   }
 
-  /**
-   * Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it.
-   * `formerPlace` is where it waited before, if it did.
-   */
-  deliver(message: Message, delivery: Delivery, group?: SharedGroup, formerPlace?: FormerPlace): MaybePromise<void> {
-    if (!this.#filtered) return delivery.subscriber.deliver(message, delivery, group, formerPlace);
-    return then(this.#admit(message, delivery, group), (target) => deliverTo(target, formerPlace));
+  /** The member of a group that gets a message: the first one in turn that the hooks let have it. */
+  admitMember(message: Message, group: SharedGroup, choice: Choice): MaybePromise<Target | undefined> {
+    const { least, mayBeChosen, passedOver } = choice;
+    const member = group.choose(least, (member) => !passedOver.has(member) && mayBeChosen(member));
+    return member && this.#admit(message, member, group, choice);
   }
 
   /** Sends a new subscriber the retained messages that match its filter. */
@@ -191,7 +196,7 @@ export class Router {
       }
     }
     for (let index = 0; index < groups.length; index++) {
-      const delivered = then(this.#admitMember(message, groups[index]), (target) => deliverTo(target));
+      const delivered = then(this.admitMember(message, groups[index], firstChoice(message)), deliverTo);
       if (isPromise(delivered)) (pending ??= []).push(delivered);
     }
     return pending && Promise.all(pending).then(() => {});
@@ -208,7 +213,7 @@ export class Router {
         const terms = termsFor(delivery, message);
         return terms && this.#admit(message, terms);
       }),
-      ...groups.map((group) => this.#admitMember(message, group)),
+      ...groups.map((group) => this.admitMember(message, group, firstChoice(message))),
     ];
     return then(targets.some(isPromise) ? Promise.all(targets) : targets as (Target | undefined)[], (targets) => {
       for (const target of targets) deliverTo(target);
@@ -216,28 +221,29 @@ export class Router {
     });
   }
 
+  /** Delivers a message to one subscriber, if the hooks let it; if not, to another member of the group that chose it. */
+  #deliver(message: Message, delivery: Delivery, group?: SharedGroup): MaybePromise<void> {
+    if (!this.#filtered) return delivery.subscriber.deliver(message, delivery, group);
+    return then(this.#admit(message, delivery, group), deliverTo);
+  }
+
   /** Asks the hooks about one subscriber, and then about the other members of the group that chose it. */
   #admit(
     message: Message,
     delivery: Delivery,
     group?: SharedGroup,
-    passedOver?: Set<Subscriber>,
+    choice?: Choice,
   ): MaybePromise<Target | undefined> {
     const { subscriber } = delivery;
     if (!this.#filtered || !(subscriber instanceof Session)) return { message, delivery, group };
     return then(this.#filter(message, subscriber), (filtered) => {
-      if (filtered !== undefined) return { message: filtered, delivery, group };
-      return group && this.#admitMember(message, group, (passedOver ?? new Set()).add(subscriber));
+      // Its session may have ended while the hooks were asked.
+      if (filtered !== undefined && !subscriber.hasEnded) return { message: filtered, delivery, group };
+      if (group === undefined) return undefined;
+      const others = choice ?? firstChoice(message);
+      others.passedOver.add(subscriber);
+      return this.admitMember(message, group, others);
     });
-  }
-
-  #admitMember(
-    message: Message,
-    group: SharedGroup,
-    passedOver?: Set<Subscriber>,
-  ): MaybePromise<Target | undefined> {
-    const member = chooseMember(group, message, passedOver && ((member) => !passedOver.has(member)));
-    return member && this.#admit(message, member, group, passedOver);
   }
 
   get #filtered(): boolean {
@@ -313,12 +319,13 @@ export class Router {
   }
 }
 
-function chooseMember(
-  group: SharedGroup,
-  message: Message,
-  mayBeChosen?: (member: Subscriber) => boolean,
-): Delivery | undefined {
-  return group.choose(leastReadiness(message), mayBeChosen);
+function chooseMember(group: SharedGroup, message: Message): Delivery | undefined {
+  return group.choose(leastReadiness(message));
+}
+
+/** Any member may have it. */
+function firstChoice(message: Message): Choice {
+  return { least: leastReadiness(message), mayBeChosen: () => true, passedOver: new Set() };
 }
 
 /** Nothing at QoS 0 waits for a client that is not there. */
@@ -326,8 +333,8 @@ function leastReadiness({ qos }: Message): Readiness {
   return qos > 0 ? Readiness.Offline : Readiness.Busy;
 }
 
-function deliverTo(target: Target | undefined, formerPlace?: FormerPlace): void {
-  target?.delivery.subscriber.deliver(target.message, target.delivery, target.group, formerPlace);
+function deliverTo(target: Target | undefined): void {
+  target?.delivery.subscriber.deliver(target.message, target.delivery, target.group);
 }
 
 /** On what terms the message goes to this subscriber, who may be its publisher [MQTT-3.8.3-3]. */

@@ -13,6 +13,7 @@ import type { Message } from "./message.ts";
 import type { RetainedMatch } from "./retained.ts";
 import type { Slab } from "./slab.ts";
 import type { Timer } from "./timer_wheel.ts";
+import type { Target } from "./router.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
 import type { Delivery, Subscriber, Subscription } from "./topics/subscription_tree.ts";
 
@@ -25,8 +26,8 @@ export interface OutgoingMessage {
   readonly qos: Qos;
   readonly retain: boolean;
   readonly identifiers: readonly number[] | undefined;
-  /** The shared subscription that chose this client, if one did. */
-  readonly group: SharedGroup | undefined;
+  /** The filter of the shared subscription that chose this client, if one did. */
+  readonly shareFilter: string | undefined;
   /** 0 until it is sent at QoS 1 or 2. */
   packetId: number;
   /** Whether the client has answered a QoS 2 message with PUBREC: it is ours no more, only the handshake goes on. */
@@ -35,8 +36,8 @@ export interface OutgoingMessage {
   id: number;
   /** Whether it must not be sent yet, since it is not stored, or one before it. */
   storing: boolean;
-  /** Where it stays stored for another session, which has passed it on, until it is stored for this one or done. */
-  formerPlace: FormerPlace | undefined;
+  /** Under which number it is stored for the session that has passed it on, until it is stored for this one. */
+  replaces: number | undefined;
   /** Set while the message in flight lies in its publisher's read buffer. */
   loan: Loan | undefined;
 }
@@ -74,6 +75,7 @@ export class Session implements Subscriber {
   #backlog: Backlog | undefined = undefined;
   #lastPacketId = 0;
   #isStored = false;
+  #hasEnded = false;
   /** Settles when the messages have been delivered that have come from the queue and that hooks are asked about. */
   #arriving: Promise<void> | undefined;
   /** QoS 2 messages that are sent when they are stored. */
@@ -87,7 +89,12 @@ export class Session implements Subscriber {
 
   /** Whether the session is to survive the process. */
   get durable(): boolean {
-    return this.expiryInterval > 0 && this.#context.storage.enabled;
+    return this.expiryInterval > 0 && this.#context.storage.enabled && !this.#hasEnded;
+  }
+
+  /** Whether it is over: nothing is to be delivered to it any more. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
   }
 
   /** Whether its QoS 1 and 2 messages come from a queue elsewhere. */
@@ -133,13 +140,14 @@ export class Session implements Subscriber {
   /** Has the session stored with all that it holds, whatever has been stored of it. */
   storeAgain(): MaybePromise<void> {
     this.#isStored = false;
+    for (const outgoing of this.#queuedAndInflight()) outgoing.id = 0;
     return this.store();
   }
 
   /** Has all stored that the session held before there was a hook to store it. */
   #storeContents(sessionStored: MaybePromise<void>): MaybePromise<void> {
-    const outgoing = [...this.#inflight.values(), ...this.#backlog?.queue ?? []];
-    for (const each of outgoing) each.id = this.#context.storage.nextOutgoingId();
+    const outgoing = this.#queuedAndInflight();
+    for (const each of outgoing) if (each.id === 0) each.id = this.#context.storage.nextOutgoingId();
     const pending = [
       sessionStored,
       this.storeSubscriptions([...this.#subscriptions.values()]),
@@ -147,6 +155,10 @@ export class Session implements Subscriber {
       ...outgoing.map((each) => this.#storeOutgoing(each)),
     ].filter(isPromise);
     return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
+  }
+
+  #queuedAndInflight(): OutgoingMessage[] {
+    return [...this.#inflight.values(), ...this.#backlog?.queue ?? []];
   }
 
   /** Takes over what was stored of the session before the process started. */
@@ -171,9 +183,8 @@ export class Session implements Subscriber {
     }
   }
 
-  #restoredOutgoing({ shareFilter, ...stored }: StoredOutgoing, message: Message): OutgoingMessage {
-    const group = shareFilter === undefined ? undefined : this.#context.subscriptions.group(shareFilter);
-    return { ...stored, message, group, storing: false, formerPlace: undefined, loan: undefined };
+  #restoredOutgoing(stored: StoredOutgoing, message: Message): OutgoingMessage {
+    return { ...stored, message, storing: false, replaces: undefined, loan: undefined };
   }
 
   /** By their topic filters. */
@@ -269,6 +280,7 @@ export class Session implements Subscriber {
     const qos = message.qos < delivery.qos ? message.qos : delivery.qos;
     const retain = message.retain && delivery.retainAsPublished;
     const { client } = this;
+    if (this.#hasEnded) return qos === 0 ? undefined : this.#drop(message, "session-ended");
     if (qos === 0) {
       if (client === undefined) return;
       if (client.congested) return this.#drop(message, "slow-consumer");
@@ -289,7 +301,7 @@ export class Session implements Subscriber {
       }));
     }
     const outgoing = this.#outgoing(message, qos, retain, delivery, group);
-    if (formerPlace !== undefined) keepFormerPlace(outgoing, formerPlace);
+    if (formerPlace !== undefined && formerPlace.outgoingId !== 0) outgoing.replaces = formerPlace.outgoingId;
     message.waitFor(this.#mayPublishAtOnce(client) ? this.#publish(client, outgoing) : this.#enqueue(outgoing));
   }
 
@@ -386,7 +398,8 @@ export class Session implements Subscriber {
     this.#backlog?.unsent.clear();
     this.#backlog?.retained.retain(({ subscription }) => subscription.qos > 0);
     this.#ownInflight();
-    if (isOurs) this.#passOnShared();
+    // When the broker closes, each member finds again what it had.
+    if (isOurs && !this.#context.closing) this.#passOnShared();
     if (this.isQueueing) {
       // All of it is in the queue, from where it comes back with the client.
       this.#inflight = nothingInflight;
@@ -418,6 +431,7 @@ export class Session implements Subscriber {
    */
   end(): MaybePromise<void> {
     this.unsubscribeAll();
+    this.#hasEnded = true;
     for (const outgoing of this.#inflight.values()) {
       // A QoS 2 message that may have arrived is never given to another client [MQTT-4.8.2-5].
       if (outgoing.qos === 1) this.#passOnOrDrop(outgoing, "session-ended");
@@ -470,7 +484,7 @@ export class Session implements Subscriber {
       this.#discard(outgoing);
       settle();
     };
-    stored.then(settle, outgoing.message.published ? settle : refuse);
+    stored.then(settle, () => outgoing.message.isAcknowledged ? settle() : refuse());
     return stored;
   }
 
@@ -529,12 +543,12 @@ export class Session implements Subscriber {
       qos,
       retain,
       identifiers: delivery.identifiers,
-      group,
+      shareFilter: group?.topicFilter,
       packetId: 0,
       released: false,
       id,
       storing: false,
-      formerPlace: undefined,
+      replaces: undefined,
       loan: undefined,
     };
   }
@@ -555,12 +569,11 @@ export class Session implements Subscriber {
     if (outgoing.id === 0) return;
     const { storage, slab } = this.#context;
     const stored = storage.storeOutgoing(this.clientId, toStored(outgoing, slab));
-    vacateFormerPlace(outgoing);
+    outgoing.replaces = undefined;
     return stored;
   }
 
   #removeOutgoing(outgoing: OutgoingMessage): void {
-    vacateFormerPlace(outgoing);
     if (outgoing.id === 0) return;
     const { storage, slab } = this.#context;
     storage.inBackground(storage.removeOutgoing(this.clientId, toStored(outgoing, slab)));
@@ -597,12 +610,12 @@ export class Session implements Subscriber {
 
   /** Has a message wait, or drops one by the queue's policy. Settles when it is stored, if it is to be. */
   #enqueue(outgoing: OutgoingMessage): MaybePromise<void> {
-    if (!this.#makeRoom(outgoing)) return vacateFormerPlace(outgoing);
+    if (!this.#makeRoom(outgoing)) return;
     const { message } = outgoing;
     message.own(this.#context.slab);
     this.#backlog!.enqueue(outgoing);
     const stored = this.#storeOutgoing(outgoing);
-    if (isPromise(stored) && !message.published) stored.catch(() => this.#discard(outgoing));
+    if (isPromise(stored)) stored.catch(() => message.isAcknowledged || this.#discard(outgoing));
     return stored;
   }
 
@@ -628,38 +641,75 @@ export class Session implements Subscriber {
 
   /** Gives what a shared subscription sent here to members who are still connected (MQTT 5.0 section 4.8.2). */
   #passOnShared(): void {
-    for (const [packetId, outgoing] of this.#inflight) {
-      const isPassedOn = outgoing.qos === 1 && this.#passOn(outgoing, Readiness.Busy);
-      if (isPassedOn) (this.#inflight as Map<number, OutgoingMessage>).delete(packetId);
+    const shared = this.#queuedAndInflight().filter(({ shareFilter, packetId, qos }) =>
+      shareFilter !== undefined && (packetId === 0 || qos === 1)
+    );
+    const passedOn = new Set<OutgoingMessage>();
+    const asked: Promise<[OutgoingMessage, Target | undefined]>[] = [];
+    for (const outgoing of shared) {
+      const target = this.#otherMember(outgoing, Readiness.Busy);
+      if (isPromise(target)) asked.push(target.then((target) => [outgoing, target]));
+      else if (target !== undefined) this.#passOn(outgoing, target, passedOn);
     }
-    this.#backlog?.retainQueued((outgoing) => !this.#passOn(outgoing, Readiness.Busy));
+    this.#letGo(passedOn);
+    if (asked.length > 0) this.#context.storage.inBackground(this.#passOnAsked(asked));
+  }
+
+  /** Until the hooks have said who may have a message, it stays: its client may be back by then. */
+  async #passOnAsked(asked: Promise<[OutgoingMessage, Target | undefined]>[]): Promise<void> {
+    const { isQueueing } = this;
+    const answers = await Promise.all(asked);
+    const { sessions, closing } = this.#context;
+    if (this.owner !== undefined || sessions.get(this.clientId) !== this || closing) return;
+    const held = new Set(this.#queuedAndInflight());
+    const passedOn = new Set<OutgoingMessage>();
+    for (const [outgoing, target] of answers) {
+      const isHere = isQueueing || held.has(outgoing);
+      if (isHere && target !== undefined) this.#passOn(outgoing, target, passedOn);
+    }
+    this.#letGo(passedOn);
+  }
+
+  /** Forgets messages that another member has now. */
+  #letGo(passedOn: ReadonlySet<OutgoingMessage>): void {
+    if (passedOn.size === 0) return;
+    for (const { packetId } of passedOn) {
+      if (packetId !== 0) (this.#inflight as Map<number, OutgoingMessage>).delete(packetId);
+    }
+    this.#backlog?.retainQueued((outgoing) => !passedOn.has(outgoing));
   }
 
   #passOnOrDrop(outgoing: OutgoingMessage, reason: DropReason): void {
-    if (!this.#passOn(outgoing, Readiness.Offline)) this.#removeAndDrop(outgoing, reason);
+    const target = this.#otherMember(outgoing, Readiness.Offline);
+    // The client's next session must not come to have it.
+    if (isPromise(target) && this.#hasEnded) this.#removeOutgoing(outgoing);
+    const passedOn = then(target, (target) => {
+      if (target === undefined) this.#removeAndDrop(outgoing, reason);
+      else this.#passOn(outgoing, target);
+    });
+    this.#context.storage.inBackground(passedOn);
   }
 
   /**
-   * Gives a message to another member of its group that is at least as ready as `least`. What is stored of it here goes when
-   * it has been delivered there, or later if that member says so: a crash in between must find it somewhere.
+   * The other member of its group to whom a message can be given, if there is one that is at least as ready as `least`. As long
+   * as the session goes on, what is stored of it is only given to those where it is stored as well: a crash must not lose it.
    */
-  #passOn(outgoing: OutgoingMessage, least: Readiness): boolean {
-    const { group, message, id } = outgoing;
-    const member = group?.choose(least, (member) => member !== this);
-    if (group === undefined || member === undefined) return false;
-    const { clientId, isQueueing } = this;
-    const outgoingId = id === 0 ? outgoing.formerPlace?.outgoingId ?? 0 : id;
-    const place: FormerPlace = {
-      clientId,
-      // What stays in a queue comes again with the client.
-      outgoingId: isQueueing ? 0 : outgoingId,
-      isKept: false,
-      vacate: () => this.#removeOutgoing(outgoing),
-    };
-    const delivered = this.#context.router.deliver(message, member, group, place);
-    if (isQueueing) place.vacate();
-    else then(delivered, () => place.isKept || place.vacate());
-    return true;
+  #otherMember({ shareFilter, message, id }: OutgoingMessage, least: Readiness): MaybePromise<Target | undefined> {
+    const group = shareFilter === undefined ? undefined : this.#context.subscriptions.group(shareFilter);
+    if (group === undefined) return undefined;
+    const mustBeStored = id !== 0 && !this.isQueueing && !this.#hasEnded;
+    const mayBeChosen = (member: Subscriber) => !mustBeStored || (member instanceof Session && member.durable);
+    return this.#context.router.admitMember(message, group, { least, mayBeChosen, passedOver: new Set([this]) });
+  }
+
+  #passOn(outgoing: OutgoingMessage, target: Target, passedOn?: Set<OutgoingMessage>): void {
+    const { subscriber } = target.delivery;
+    subscriber.deliver(target.message, target.delivery, target.group, {
+      clientId: this.clientId,
+      outgoingId: outgoing.id,
+    });
+    this.#removeOutgoing(outgoing);
+    passedOn?.add(outgoing);
   }
 
   #expire(outgoing: OutgoingMessage): void {
@@ -676,26 +726,6 @@ export class Session implements Subscriber {
   }
 }
 
-function toStored(
-  { message, group, formerPlace, loan: _loan, ...outgoing }: OutgoingMessage,
-  slab: Slab,
-): StoredOutgoing {
-  return {
-    ...outgoing,
-    message: message.toStored(slab),
-    shareFilter: group?.topicFilter,
-    replaces: formerPlace?.outgoingId,
-  };
-}
-
-function keepFormerPlace(outgoing: OutgoingMessage, place: FormerPlace): void {
-  // A QoS 2 message that the client may have, and that is not stored as his, must be stored as nobody's [MQTT-4.8.2-5].
-  if (place.outgoingId === 0 || (outgoing.id === 0 && outgoing.qos === 2)) return;
-  place.isKept = true;
-  outgoing.formerPlace = place;
-}
-
-function vacateFormerPlace(outgoing: OutgoingMessage): void {
-  outgoing.formerPlace?.vacate();
-  outgoing.formerPlace = undefined;
+function toStored({ message, loan: _loan, ...outgoing }: OutgoingMessage, slab: Slab): StoredOutgoing {
+  return { ...outgoing, message: message.toStored(slab) };
 }

@@ -83,9 +83,11 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
   return {
     id: "sqlite",
     async init(context) {
-      const onRefused = (operations: readonly (Operation | undefined)[]) => {
-        messages.refused(operations);
-        for (const operation of operations) if (operation?.[0] === "session") sessions.delete(operation[1]);
+      const onRefused = (batches: readonly Batch[]) => {
+        outgoingChanges.refused(batches);
+        for (const operation of batches.flatMap(({ operations }) => operations)) {
+          if (operation?.[0] === "session") sessions.delete(operation[1]);
+        }
       };
       writer = await Writer.open({ path, maximumSize, logger: context.logger, onRefused });
       outgoingChanges = new OutgoingChanges(writer, messages);
@@ -111,7 +113,8 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
       return add(sessionOperation("session", session, writer.current));
     },
     removeSession(clientId) {
-      sessions.delete(clientId);
+      // Of one that was refused there is nothing, and clients that try again and again must not fill the memory.
+      if (!sessions.delete(clientId)) return;
       return addLasting(["removeSession", clientId]);
     },
 

@@ -28,6 +28,11 @@ export class MessageTable {
     return this.#byMessage.size;
   }
 
+  /** The message that is on its way, and stored, under this number. */
+  messageOf(outgoingId: number): StoredMessage | undefined {
+    return this.#byOutgoing.get(outgoingId)?.message;
+  }
+
   /** Whether a message on its way is stored under this number. */
   holds(outgoingId: number): boolean {
     return this.#byOutgoing.has(outgoingId);
@@ -64,13 +69,10 @@ export class MessageTable {
     else collector.add(["removeMessage", entry.id]);
   }
 
-  /** These changes were not made. */
-  refused(operations: readonly (Operation | undefined)[]): void {
-    for (const operation of operations) {
-      if (operation?.[0] !== "outgoing") continue;
-      const entry = this.#byOutgoing.get(operation[1]);
-      if (entry !== undefined) this.#forget(operation[1], entry);
-    }
+  /** A message on its way has not been stored. */
+  refused(outgoingId: number): void {
+    const entry = this.#byOutgoing.get(outgoingId);
+    if (entry !== undefined) this.#forget(outgoingId, entry);
   }
 
   /** A message on its way that was stored before the process started. */

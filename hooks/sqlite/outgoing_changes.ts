@@ -1,4 +1,5 @@
 import type { StoredOutgoing } from "../../broker/hooks.ts";
+import type { Batch } from "./batch.ts";
 import type { MessageTable } from "./message_table.ts";
 import type { MoveOperation, Operation, OutgoingOperation } from "./operations.ts";
 import { outgoingFlags, toFrame, toJson } from "./rows.ts";
@@ -11,9 +12,12 @@ import type { Writer } from "./writer.ts";
 export class OutgoingChanges {
   readonly #writer: Writer;
   readonly #messages: MessageTable;
-  /** Where a message's change stands in the batch that is being collected, by the message's number. */
+  /** The batch that is being collected, and where a message's change stands in it, by the message's number. */
+  #batch: Batch | undefined;
   #positions = new Map<number, number>();
-  #batch: unknown;
+  /** The same for the one before, until it is known what has become of it. */
+  #batchUnderWay: Batch | undefined;
+  #positionsUnderWay = new Map<number, number>();
 
   constructor(writer: Writer, messages: MessageTable) {
     this.#writer = writer;
@@ -22,8 +26,9 @@ export class OutgoingChanges {
 
   /** Settles when it is stored; rejects if it is refused. What is stored already is changed, however long that takes. */
   store(clientId: string, outgoing: StoredOutgoing): Promise<void> {
-    const { id, packetId, replaces } = outgoing;
-    if (replaces !== undefined && this.#messages.holds(replaces)) return this.#move(replaces, clientId, outgoing);
+    const { id, packetId, message, replaces } = outgoing;
+    const isSame = replaces !== undefined && this.#messages.messageOf(replaces) === message;
+    if (isSame) return this.#move(replaces, clientId, outgoing);
     const collected = this.#collected(id);
     if (!this.#messages.holds(id) || collected?.[0] === "outgoing") return this.#add(clientId, outgoing, collected);
     this.#collect(
@@ -33,6 +38,22 @@ export class OutgoingChanges {
         : ["updateOutgoing", id, outgoingFlags(outgoing), packetId],
     );
     return this.#writer.lasting();
+  }
+
+  /** The changes of these batches were not made. Takes out of them what is to be made later but has lost its object. */
+  refused(batches: readonly Batch[]): void {
+    const refused = new Set<number>();
+    for (const { operations } of batches) {
+      for (const [position, operation] of operations.entries()) {
+        if (operation?.[0] === "outgoing") {
+          refused.add(operation[1]);
+        } else if (operation?.[0] === "moveOutgoing" && refused.has(operation[1])) {
+          refused.add(operation[2]);
+          operations[position] = undefined;
+        }
+      }
+    }
+    for (const id of refused) this.#messages.refused(id);
   }
 
   /** Settles when nothing is stored of it. Never rejects. */
@@ -71,17 +92,30 @@ export class OutgoingChanges {
     }
     const stored = collected?.[0] === "moveOutgoing" ? collected[1] : from;
     this.#collect(outgoing.id, moveOperation(stored, clientId, outgoing));
-    return this.#writer.lasting();
+    const lasting = this.#writer.lasting();
+    const position = this.#positionsUnderWay.get(stored);
+    const isUnderWay = position !== undefined && this.#batchUnderWay?.operations[position]?.[0] === "outgoing";
+    // If it is refused, there is nothing to be moved.
+    return isUnderWay ? this.#batchUnderWay!.written.then(() => lasting) : lasting;
   }
 
   #collected(id: number): Operation | undefined {
     const { current } = this.#writer;
-    if (this.#batch !== current) {
-      this.#batch = current;
-      this.#positions = new Map();
-    }
+    if (this.#batch !== current) this.#turnTo(current);
     const position = this.#positions.get(id);
     return position === undefined ? undefined : current.operations[position];
+  }
+
+  #turnTo(batch: Batch): void {
+    const before = this.#batch;
+    this.#batchUnderWay = before;
+    this.#positionsUnderWay = this.#positions;
+    this.#batch = batch;
+    this.#positions = new Map();
+    const forget = () => {
+      if (this.#batchUnderWay === before) this.#batchUnderWay = undefined;
+    };
+    before?.written.then(forget, forget);
   }
 
   /** Adds the change of a message, in place of one that has just been asked for with `#collected`. */

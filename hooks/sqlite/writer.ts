@@ -2,7 +2,7 @@ import { ReasonCode, ReasonCodeError } from "../../codec/mod.ts";
 import type { Logger } from "../../broker/logger.ts";
 import { Batch } from "./batch.ts";
 import { explanation } from "./explanation.ts";
-import type { LoadedChunk, Operation, Request, Response } from "./operations.ts";
+import type { LoadedChunk, Request, Response } from "./operations.ts";
 
 /** How long to wait before the next attempt when nothing can be written, in milliseconds. */
 const PAUSE_AFTER_FAILURE = 1000;
@@ -19,8 +19,8 @@ export interface WriterOptions {
   /** In bytes. */
   readonly maximumSize: number | undefined;
   readonly logger: Logger;
-  /** Called with changes that were refused. */
-  readonly onRefused: (operations: readonly (Operation | undefined)[]) => void;
+  /** Called with batches that were refused, one after the other, before what is lasting in them is taken over. */
+  readonly onRefused: (batches: readonly Batch[]) => void;
 }
 
 /**
@@ -48,6 +48,7 @@ export class Writer {
   /** Ends the pause before the next attempt. */
   #endPause: (() => void) | undefined;
   #closing = false;
+  #closed = false;
 
   private constructor(options: WriterOptions) {
     this.#options = options;
@@ -106,13 +107,14 @@ export class Writer {
     return this.current.lasting;
   }
 
-  /** Writes what is left and closes the database. */
+  /** Writes what is left and closes the database. What comes after that is never written, nor refused. */
   async close(): Promise<void> {
     this.#closing = true;
     this.#endPause?.();
     await this.#recovering;
     this.#write();
     await this.#writing;
+    this.#closed = true;
     await this.#ask({ type: "close" }).catch(() => {});
     this.#worker?.terminate();
     this.#worker = undefined;
@@ -120,8 +122,8 @@ export class Writer {
 
   /** Has the current batch written behind everything that is done in this turn of the event loop. */
   #write(): void {
-    // While nothing can be written, an attempt is made now and then, not for every change.
-    if (this.#endPause !== undefined) return;
+    // While nothing can be written, an attempt is made now and then, not for every change. After the end nothing is.
+    if (this.#endPause !== undefined || this.#closed) return;
     this.#writing ??= Promise.resolve().then(() => this.#writeAll());
   }
 
@@ -173,10 +175,8 @@ export class Writer {
     this.#beginRefusing(failure, batch);
     const added = this.current;
     this.current = new Batch();
-    for (const refused of [batch, added]) {
-      this.#options.onRefused(refused.operations);
-      refused.fail(refusal(), this.current);
-    }
+    this.#options.onRefused([batch, added]);
+    for (const refused of [batch, added]) refused.fail(refusal(), this.current);
     return isFirst;
   }
 

@@ -371,3 +371,58 @@ Deno.test("a member that ends in the middle of a stream of messages leaves none 
   while (missing() > 0) rest.push((await receive(staying)).text);
   await staying.expectNothing();
 });
+
+Deno.test("what no other member may read stays with the one that leaves, and is told as dropped when its session ends", async () => {
+  await using broker = await startBroker();
+  const dropped: string[] = [];
+  await broker.use({
+    id: "rules",
+    canRead: ({ clientId }) => clientId !== "b",
+    onMessageDropped: (_clientId, _packet, reason) => void dropped.push(reason),
+  });
+  const leaving = await broker.connect({ ...lasting(5), clientId: "a" });
+  await leaving.subscribe(FILTER, { qos: 1 });
+  await (await broker.connect({ clientId: "b" })).subscribe(FILTER, { qos: 1 });
+  await publishAll(broker, 2);
+  assert.deepEqual(await receivedSoFar(leaving), ["0", "1"]);
+  await leaving.disconnect();
+  const again = await broker.connect({ ...lasting(5), clientId: "a" });
+  assert.deepEqual(await receivedSoFar(again), ["0", "1"]);
+  assert.deepEqual(dropped, []);
+  await again.disconnect({ properties: { sessionExpiryInterval: 0 } });
+  await eventually(() => dropped.length === 2, "both to be dropped");
+  assert.deepEqual(dropped, ["session-ended", "session-ended"]);
+});
+
+for (const isBack of [false, true]) {
+  const owner = isBack ? "the member that has come back meanwhile" : "another one";
+  Deno.test(`what a member leaves is ${owner}'s when a hook has taken its time over the other one`, async () => {
+    await using broker = await startBroker();
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<boolean>();
+    await broker.use({
+      id: "late",
+      canRead({ clientId }) {
+        if (clientId !== "b") return true;
+        asked.resolve();
+        return answer.promise;
+      },
+    });
+    const properties = { sessionExpiryInterval: 0xffff_ffff, receiveMaximum: 1 };
+    const leaving = await broker.connect({ clientId: "a", cleanStart: false, properties });
+    await leaving.subscribe(FILTER, { qos: 2 });
+    await publishAll(broker, 2, 2);
+    await leaving.expect("publish");
+    const other = await broker.connect({ clientId: "b" });
+    await other.subscribe(FILTER, { qos: 2 });
+    await leaving.disconnect();
+    await asked.promise;
+    const back = isBack ? await broker.connect({ clientId: "a", cleanStart: false, properties }) : undefined;
+    answer.resolve(true);
+    // A QoS 2 message in flight stays where it is [MQTT-4.8.2-5].
+    assert.deepEqual(await receivedSoFar(other), isBack ? [] : ["1"]);
+    const again = back ?? await broker.connect({ clientId: "a", cleanStart: false, properties });
+    assert.deepEqual(await receiveTexts(again, isBack ? 2 : 1), isBack ? ["0", "1"] : ["0"]);
+    await again.expectNothing();
+  });
+}

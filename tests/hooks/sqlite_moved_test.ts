@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import type { StoredOutgoing } from "../../mod.ts";
+import type { StoredOutgoing, StoredSession } from "../../mod.ts";
+import { eventually } from "../broker/eventually.ts";
 import { DatabaseFile } from "./sqlite_broker.ts";
 import { WatchedWorkers } from "./watched_workers.ts";
 
@@ -27,6 +28,11 @@ function outgoing(id: number, fields: Partial<StoredOutgoing> = {}): StoredOutgo
 
 const sessions = ["a", "b", "c"];
 
+function session(clientId: string): StoredSession {
+  const connection = { protocolLevel: 5, username: undefined, disconnectedAt: 0, will: undefined } as const;
+  return { clientId, expiryInterval: 0xffff_ffff, ...connection };
+}
+
 /** What is stored of the message in the end, when the steps were made: each of them is written, or all together. */
 async function outcome(
   steps: ((hook: DatabaseFile["hook"]) => unknown)[],
@@ -36,12 +42,7 @@ async function outcome(
   await using file = new DatabaseFile();
   await file.start();
   const { hook } = file;
-  for (const clientId of sessions) {
-    await hook.storeSession!({
-      ...{ clientId, protocolLevel: 5, username: undefined, will: undefined },
-      ...{ expiryInterval: 0xffff_ffff, disconnectedAt: 0 },
-    });
-  }
+  for (const clientId of sessions) await hook.storeSession!(session(clientId));
   if (!isWrittenAtOnce) workers.hold();
   // Written first, so that what follows is collected behind it.
   const first = hook.storeReceived!("c", 1);
@@ -90,3 +91,34 @@ for (const [name, further, rows, messages] of cases) {
     assert.deepEqual(await outcome([store("a", outgoing(1)), together], true), { outgoing: rows, messages });
   });
 }
+
+Deno.test("what is passed on while it is being written, and refused then, is stored nowhere", async () => {
+  using workers = new WatchedWorkers();
+  await using file = new DatabaseFile();
+  await file.start();
+  const { hook } = file;
+  for (const clientId of sessions) await hook.storeSession!(session(clientId));
+  workers.fates.push({ error: "disk I/O error" });
+  workers.hold();
+  const first = hook.storeOutgoing!("a", outgoing(1));
+  await eventually(() => workers.batches.length === sessions.length + 1, "the message to be on its way to the disk");
+  const moved = Promise.all(passedOn.map((step) => step(hook)));
+  workers.release();
+  for (const refused of [first, moved]) {
+    await assert.rejects(async () => await refused, { message: /cannot take it now/ });
+  }
+  await eventually(() => hook.health().ok, "the database to be well again");
+  // The same message for another session comes with its bytes.
+  await hook.storeOutgoing!("c", outgoing(3));
+  await file.stop();
+  assert.deepEqual(file.rows(), { sessions: 3, messages: 1, outgoing: 1 });
+});
+
+Deno.test("what is passed on in another form is stored in that", async () => {
+  const changed = { ...message, packet: { ...message.packet, payload: new Uint8Array(5) } };
+  const steps = [store("a", outgoing(1)), store("b", outgoing(2, { replaces: 1, message: changed })), remove("a", 1)];
+  for (const isWrittenAtOnce of [true, false]) {
+    const { outgoing, messages } = await outcome(steps, isWrittenAtOnce);
+    assert.deepEqual([outgoing, messages], [[[2, "b", 0, null, "$share/g/t"]], 1]);
+  }
+});

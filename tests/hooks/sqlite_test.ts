@@ -4,7 +4,7 @@ import { eventually } from "../broker/eventually.ts";
 import { passingTime, passingTimers } from "../broker/passing_time.ts";
 import { receive, receiveTexts, textOf } from "../broker/receive.ts";
 import { lasting, versions } from "../broker/versions.ts";
-import { publishPacket, type RawClient } from "../support/raw_client.ts";
+import { connectPacket, publishPacket, type RawClient } from "../support/raw_client.ts";
 import type { TestBroker } from "../support/start_broker.ts";
 import { DatabaseFile, ends } from "./sqlite_broker.ts";
 import { WatchedWorkers } from "./watched_workers.ts";
@@ -352,41 +352,6 @@ for (const end of ends) {
   });
 }
 
-// Of what is passed on to a member whose session is not stored: what the member that was left must get after a crash.
-const passedOn = [
-  { qos: 1, isAcknowledged: false, left: ["in flight", "waiting"] },
-  { qos: 1, isAcknowledged: true, left: [] },
-  // Who has passed a QoS 2 message on gets it no more: the other one may have it [MQTT-4.8.2-5].
-  { qos: 2, isAcknowledged: false, left: ["in flight"] },
-] as const;
-
-for (const { qos, isAcknowledged, left } of passedOn) {
-  const state = isAcknowledged ? "acknowledged" : "not acknowledged";
-  Deno.test(`QoS ${qos} messages passed on to a member without a lasting session, ${state}, after a crash`, async () => {
-    await using file = new DatabaseFile();
-    const before = await file.start();
-    const properties = { sessionExpiryInterval: FOREVER, receiveMaximum: 1 };
-    const leaving = await before.connect({ clientId: "a", properties });
-    await leaving.subscribe("$share/g/t", { qos });
-    await published(before, "t", ["in flight", "waiting"], qos);
-    await leaving.expect("publish");
-    const staying = await before.connect();
-    await staying.subscribe("$share/g/t", { qos });
-    await leaving.disconnect();
-    for (let count = qos === 1 ? 2 : 1; count > 0; count--) {
-      const { packetId } = await staying.expect("publish");
-      if (isAcknowledged) await staying.send({ type: "puback", packetId: packetId!, reasonCode: 0 });
-    }
-    await staying.expectNothing();
-    // Its answer waits for the database, behind all that.
-    await before.connect({ ...lasting(5), clientId: "witness" });
-    const after = await file.restart("crash");
-    const client = await after.connect({ ...lasting(5), clientId: "a" });
-    assert.deepEqual(await receiveTexts(client, left.length), left);
-    await client.expectNothing();
-  });
-}
-
 Deno.test("a session that takes over another one's place while messages come is stored with all of them", async () => {
   await using file = new DatabaseFile();
   const before = await file.start();
@@ -532,4 +497,27 @@ Deno.test("messages of many clients are written together", async () => {
   workers.release();
   await Promise.all(publishing);
   assert.equal(workers.batches.length, before + 1);
+});
+
+Deno.test("a session that was to end with a connection, and goes on with another one, is stored once", async () => {
+  using workers = new WatchedWorkers();
+  await using file = new DatabaseFile();
+  const before = await file.start();
+  await subscribedBefore(before, "a");
+  await published(before, "t", ["once"], 2);
+  workers.hold();
+  const ending = await before.open();
+  const batches = workers.batches.length;
+  await ending.send(connectPacket({ clientId: "a", cleanStart: false }));
+  await eventually(() => workers.batches.length > batches, "the session to be forgotten");
+  const again = await before.open();
+  await again.send(connectPacket({ ...lasting(5), clientId: "a" }));
+  await ending.expectClosed();
+  workers.release();
+  await again.expect("connack");
+  assert.equal((await receive(again)).text, "once");
+  await again.expectNothing();
+  await before.connect({ ...lasting(5), clientId: "witness" });
+  const after = await file.restart("crash");
+  assert.equal(after.stats().queuedMessages, 0);
 });
