@@ -1,7 +1,7 @@
 import { ReasonCodeError } from "../codec/errors.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
-import { forEachInTurn, type MaybePromise, recover } from "./maybe_promise.ts";
+import { forEachInTurn, type MaybePromise, recover, then } from "./maybe_promise.ts";
 import { Message } from "./message.ts";
 import type { Timer } from "./timer_wheel.ts";
 import { RetainedTree } from "./topics/retained_tree.ts";
@@ -13,12 +13,23 @@ export interface RetainedMatch {
   readonly current: () => boolean;
 }
 
+/** A retained message while it is not known whether all who store it do so. */
+interface Pending {
+  /** `undefined` if the topic has none by that. */
+  readonly message: Message | undefined;
+  /** What holds if it is refused; nothing is before what is stored. */
+  before: Pending | undefined;
+  isRefused: boolean;
+}
+
 /** The retained messages: what the broker remembers itself, and what hooks store. */
 export class Retained {
   readonly #context: BrokerContext;
   readonly #tree = new RetainedTree();
   /** By topic name, for the messages that expire. */
   readonly #expiryTimers = new Map<string, Timer>();
+  /** By topic name, the last of those messages that are being stored. */
+  readonly #pending = new Map<string, Pending>();
 
   constructor(context: BrokerContext) {
     this.#context = context;
@@ -39,17 +50,19 @@ export class Retained {
     const { hooks, slab } = this.#context;
     const { name } = message.topic;
     message.own(slab);
-    const before = this.#tree.get(name);
-    const isRemoval = message.payloadStart === message.bytes.length;
-    if (!isRemoval) this.#checkLimit(message);
-    this.#put(name, isRemoval ? undefined : message);
-    if (hooks.on.storeRetained.length === 0) return;
+    const kept = keptOf(message);
+    if (kept !== undefined) this.#checkLimit(kept);
+    if (hooks.on.storeRetained.length === 0) return this.replace(message);
+    const pending = this.#putPending(name, kept);
     const packet = message.toPacket(message.qos, true);
     return recover(
-      () => forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(name, packet)),
+      () =>
+        then(
+          forEachInTurn(hooks.on.storeRetained, (hook) => hook.storeRetained(name, packet)),
+          () => this.#stored(name, pending),
+        ),
       (error) => {
-        // Its publisher is told that it is not kept; unless there is a newer one, the one before it still holds.
-        if (this.#tree.get(name) === (isRemoval ? undefined : message)) this.#put(name, before);
+        this.#refused(name, pending);
         throw error;
       },
     );
@@ -57,7 +70,9 @@ export class Retained {
 
   /** Keeps what another broker has made its topic's retained message, or removes that if it is empty. */
   replace(message: Message): void {
-    this.#put(message.topic.name, message.payloadStart === message.bytes.length ? undefined : message);
+    const { name } = message.topic;
+    this.#pending.delete(name);
+    this.#put(name, keptOf(message));
   }
 
   /** All of them, those below `$SYS` included; each is looked up when it is asked for. */
@@ -104,6 +119,31 @@ export class Retained {
     return found.values();
   }
 
+  #putPending(topicName: string, message: Message | undefined): Pending {
+    const before = this.#pending.get(topicName) ??
+      { message: this.#tree.get(topicName), before: undefined, isRefused: false };
+    const pending: Pending = { message, before, isRefused: false };
+    this.#pending.set(topicName, pending);
+    this.#put(topicName, message);
+    return pending;
+  }
+
+  #stored(topicName: string, pending: Pending): void {
+    pending.before = undefined;
+    if (this.#pending.get(topicName) === pending) this.#pending.delete(topicName);
+  }
+
+  /** Its publisher is told that it is not kept: unless there is a newer one, the last before it holds that is not refused. */
+  #refused(topicName: string, pending: Pending): void {
+    pending.isRefused = true;
+    if (this.#pending.get(topicName) !== pending) return;
+    let last = pending;
+    while (last.isRefused) last = last.before!;
+    if (last.before === undefined) this.#pending.delete(topicName);
+    else this.#pending.set(topicName, last);
+    this.#put(topicName, last.message);
+  }
+
   #put(topicName: string, message: Message | undefined): void {
     if (message === undefined || message.expired) this.#forget(topicName);
     else this.#keep(message);
@@ -133,4 +173,9 @@ export class Retained {
     this.#context.timers.cancel(this.#expiryTimers.get(topicName));
     this.#expiryTimers.delete(topicName);
   }
+}
+
+/** What a topic has by a message: an empty one only removes. */
+function keptOf(message: Message): Message | undefined {
+  return message.payloadStart === message.bytes.length ? undefined : message;
 }

@@ -10,6 +10,15 @@ import { publishWill } from "./will.ts";
 /** How long the clients that a broker has disconnected may take to come back before their wills are published, in milliseconds. */
 const TIME_TO_RETURN = 30_000;
 
+/** A session about whose will hooks are asked. */
+interface Mourned {
+  readonly session: Session;
+  /** Has stored what becomes of the session, in one go with the will. */
+  store: () => void;
+  /** Settles when that is done. */
+  settled: Promise<void> | undefined;
+}
+
 /** In seconds. */
 function willDelay({ will }: Session): number {
   return will?.properties?.willDelayInterval ?? 0;
@@ -24,6 +33,8 @@ export class Sessions {
   #restored: Session[] = [];
   /** By client id, the sessions that have ended and are still being forgotten by what stores them. */
   readonly #ending = new Map<string, Promise<void>>();
+  /** By client id, the sessions about whose wills hooks are asked. */
+  readonly #mourned = new Map<string, Mourned>();
   /** By client id, the last of those connections whose claim for their session is under way. */
   readonly #claiming = new Map<string, Promise<void>>();
 
@@ -85,6 +96,7 @@ export class Sessions {
   async #claim(client: Client, claim: SessionClaim): Promise<void> {
     const { info } = client;
     this.#takeOver(info.clientId);
+    await this.#mourned.get(info.clientId)?.settled;
     await forEachInTurn(this.#context.hooks.on.claimSession, async (hook) => {
       const stored = await hook.claimSession(info, claim);
       if (stored === undefined) return;
@@ -113,9 +125,9 @@ export class Sessions {
 
   /**
    * The session that a connecting client goes on with: its own, unless it wants a new one. A connection that has it is
-   * closed [MQTT-3.1.4-3]. When `ready` has settled, nothing is stored any more of a session before it.
+   * closed [MQTT-3.1.4-3].
    */
-  open(client: Client): { session: Session; present: boolean; ready: MaybePromise<void> } {
+  open(client: Client): { session: Session; present: boolean } {
     const { info } = client;
     const { clientId, cleanStart } = info;
     this.#takeOver(clientId);
@@ -130,13 +142,24 @@ export class Sessions {
       this.#context.timers.cancel(existing.willTimer);
       existing.will = undefined;
       existing.info = info;
-      return { session: existing, present: true, ready: undefined };
+      return { session: existing, present: true };
     }
     if (existing !== undefined) this.end(existing);
     const session = new Session(info, this.#context);
     session.owner = client;
     this.#sessions.set(clientId, session);
-    return { session, present: false, ready: this.#ending.get(clientId) };
+    return { session, present: false };
+  }
+
+  /**
+   * Has the session stored that a client has opened. Before that the will of its last connection is published, if it is
+   * due; when it has settled, nothing is stored any more of a session before it.
+   */
+  storeOpened(client: Client): MaybePromise<void> {
+    const { session, info: { clientId } } = client;
+    return then(this.#mourned.get(clientId)?.settled, () => {
+      if (client.state !== "closed") return then(session.store(), () => this.#ending.get(clientId));
+    });
   }
 
   /** The session's connection has ended. Its will, if it still has one, is published when its delay is over. */
@@ -250,7 +273,39 @@ export class Sessions {
 
   /** Publishes the will of a session that goes on, and has both stored: that there is none any more, and what came of it. */
   #publishWill(session: Session): void {
-    this.#context.storage.inBackground(then(publishWill(session, this.#context), () => this.#store(session)));
+    this.#mourn(session, () => this.#store(session));
+  }
+
+  /**
+   * Publishes a session's will, if it has one, and calls `store`, which has stored what becomes of the session: a crash must
+   * leave the will or what came of it, and not both. While the will is under way, a later `store` takes its place.
+   */
+  #mourn(session: Session, store: () => void): void {
+    const { clientId } = session;
+    const { hooks, storage } = this.#context;
+    const before = this.#mourned.get(clientId);
+    if (before?.session === session) {
+      before.store = store;
+      return;
+    }
+    // Other brokers know also of a session that is not stored.
+    if (!session.isStored && hooks.on.claimSession.length === 0) {
+      store();
+      return storage.inBackground(publishWill(session, this.#context));
+    }
+    const mourned: Mourned = { session, store, settled: undefined };
+    const forget = () => {
+      if (this.#mourned.get(clientId) === mourned) this.#mourned.delete(clientId);
+    };
+    const inOneGo = () => {
+      forget();
+      mourned.store();
+    };
+    const published = then(before?.settled, () => publishWill(session, this.#context, inOneGo));
+    if (!isPromise(published)) return;
+    mourned.settled = published.finally(forget);
+    this.#mourned.set(clientId, mourned);
+    storage.inBackground(mourned.settled);
   }
 
   /** Has a session stored as it is now, unless it has ended meanwhile. */
@@ -265,9 +320,11 @@ export class Sessions {
     this.#sessions.delete(session.clientId);
     timers.cancel(session.expiryTimer);
     timers.cancel(session.willTimer);
-    this.#forget(session.clientId, session.end());
-    this.#context.storage.inBackground(publishWill(session, this.#context));
-    this.#tellEnded(session.clientId);
+    session.unsubscribeAll();
+    this.#mourn(session, () => {
+      this.#forget(session.clientId, session.end());
+      this.#tellEnded(session.clientId);
+    });
   }
 
   #tellEnded(clientId: string): void {

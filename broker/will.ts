@@ -11,28 +11,29 @@ import type { Session } from "./session.ts";
 /**
  * Publishes a session's will, if it has one, and forgets it [MQTT-3.1.2-8] [MQTT-3.1.2-10]. Failures are logged. Settles
  * when it has been delivered, and is still to be stored.
+ *
+ * `inOneGo` is called when it is delivered, or turns out not to be: what it stores is stored with the will, or not at all.
  */
-export function publishWill(session: Session, context: BrokerContext): MaybePromise<void> {
+export function publishWill(session: Session, context: BrokerContext, inOneGo?: () => void): MaybePromise<void> {
   const { will, clientId } = session;
-  if (will === undefined) return;
+  if (will === undefined) return inOneGo?.();
   session.will = undefined;
-  const onError = (error: unknown) => {
+  const onError = (error: unknown): undefined => {
     // A refusal is what the hook is there for; anything else is a fault.
     const level = error instanceof ReasonCodeError ? "debug" : "error";
     context.logger[level]("the will of {clientId} is not published: {error}", { clientId, error });
   };
-  return recover(
-    () =>
-      then(askHooks(will, session, context), (packet) => {
-        const message = Message.from(context.topics.named(packet.topic), packet, clientId);
-        message.isWill = true;
-        // Not one after the other: what the client's next connection publishes comes after it, however long storing takes.
-        const routed = context.router.route(message);
-        if (message.retain) message.waitFor(recover(() => context.retained.store(message), onError));
-        return then(routed, () => void recover(() => message.finishPublishing(), onError));
-      }),
+  const message = recover<Message | undefined>(
+    () => then(askHooks(will, session, context), (packet) => toMessage(packet, clientId, context)),
     onError,
   );
+  return then(message, (message) => {
+    if (message === undefined) return inOneGo?.();
+    // Not one after the other: what the client's next connection publishes comes after it, however long storing takes.
+    const routed = recover<boolean | undefined>(() => context.router.route(message, inOneGo), onError);
+    if (message.retain) message.waitFor(recover(() => context.retained.store(message), onError));
+    return then(routed, () => void recover(() => message.finishPublishing(), onError));
+  });
 }
 
 /** Asks the hooks once more: rules may have changed since the client connected. */
@@ -60,4 +61,10 @@ function toPublish({ topic, payload, qos, retain, properties }: Will): PublishPa
     packet.properties = rest satisfies PublishProperties;
   }
   return packet;
+}
+
+function toMessage(packet: PublishPacket, clientId: string, { topics }: BrokerContext): Message {
+  const message = Message.from(topics.named(packet.topic), packet, clientId);
+  message.isWill = true;
+  return message;
 }

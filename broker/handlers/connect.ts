@@ -60,7 +60,7 @@ function enter(
 ): MaybePromise<void> {
   const { context, level } = client;
   const { limits, sessions } = context;
-  const { session, present, ready } = sessions.open(client);
+  const { session, present } = sessions.open(client);
   session.expireAfter(expiry);
   client.session = session;
   client.sendQuota = Math.min(packet.properties?.receiveMaximum ?? 0xffff, limits.inflight);
@@ -70,7 +70,7 @@ function enter(
   const properties = level === 5 ? connackProperties(client, packet, authenticated) : undefined;
   session.will = packet.will;
   return recover(
-    () => then(session.store(), () => then(ready, () => welcome(client, present, properties))),
+    () => then(sessions.storeOpened(client), () => welcome(client, present, properties)),
     (error) => {
       giveUp(client);
       throw error;

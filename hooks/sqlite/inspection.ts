@@ -1,6 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { explanation } from "./explanation.ts";
-import { fromFrame } from "./rows.ts";
+import { fromFrame, fromJson } from "./rows.ts";
 import { schemaVersion } from "./schema.ts";
 
 /** What a database holds. */
@@ -30,6 +30,7 @@ export function inspectDatabase(path: string): DatabaseSummary {
     const version = schemaVersion(database);
     checkStructure(database);
     checkFrames(database);
+    checkIdentifiers(database);
     const number = (sql: string) => Number(Object.values(database.prepare(sql).get()!)[0]);
     return {
       schemaVersion: version,
@@ -58,6 +59,14 @@ function checkFrames(database: DatabaseSync): void {
   for (const { kind, name, frame } of frames.iterate()) {
     fromFrame(frame as Uint8Array, kind as string, name as string | number);
   }
+}
+
+function checkIdentifiers(database: DatabaseSync): void {
+  const lists = database.prepare(
+    `SELECT client_id AS clientId, identifiers FROM subscriptions WHERE identifiers IS NOT NULL
+     UNION ALL SELECT client_id, identifiers FROM outgoing WHERE identifiers IS NOT NULL`,
+  );
+  for (const { clientId, identifiers } of lists.iterate()) fromJson(identifiers as string, clientId as string);
 }
 
 function whatToDo(error: Error): string {

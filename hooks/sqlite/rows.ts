@@ -71,7 +71,7 @@ export class Restorer {
         qos: (options & 3) as Qos,
         noLocal: (options & 4) !== 0,
         retainAsPublished: (options & 8) !== 0,
-        identifiers: fromJson(identifiers),
+        identifiers: fromJson(identifiers, clientId),
       })),
       outgoing: loaded.outgoing.map(({ id, messageId, flags, packetId, identifiers, shareFilter }) => {
         const message = this.#messages.get(messageId)!;
@@ -83,7 +83,7 @@ export class Restorer {
           retain: (flags & 4) !== 0,
           released: (flags & 8) !== 0,
           packetId,
-          identifiers: fromJson(identifiers),
+          identifiers: fromJson(identifiers, clientId),
           shareFilter: shareFilter ?? undefined,
         };
       }),
@@ -111,6 +111,22 @@ function toWill(frame: Uint8Array, clientId: string, willDelayInterval: number):
   return { topic, payload: payload.slice(), qos, retain, properties: { ...properties, willDelayInterval } };
 }
 
-function fromJson(identifiers: string | null): readonly number[] | undefined {
-  return identifiers === null ? undefined : JSON.parse(identifiers);
+/**
+ * Subscription identifiers as they were before they were stored.
+ *
+ * @throws {Error} If they are not. The message says which client's they are.
+ */
+export function fromJson(stored: string | null, clientId: string): readonly number[] | undefined {
+  if (stored === null) return undefined;
+  try {
+    const identifiers: unknown = JSON.parse(stored);
+    if (Array.isArray(identifiers) && identifiers.every(isIdentifier)) return identifiers;
+    throw new Error(`${stored} is no list of them`);
+  } catch (error) {
+    throw new Error(`malformed subscription identifiers of ${JSON.stringify(clientId)}: ${(error as Error).message}`);
+  }
+}
+
+function isIdentifier(value: unknown): value is number {
+  return Number.isInteger(value) && value as number > 0 && value as number < 2 ** 28;
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { BrokerContext } from "../../broker/broker_context.ts";
+import type { HookContext } from "../../broker/hooks.ts";
 import { Retained } from "../../broker/retained.ts";
 import { RetainedTree } from "../../broker/topics/retained_tree.ts";
 import { type PublishPacket, type Qos, ReasonCode, ReasonCodeError } from "../../mod.ts";
@@ -338,6 +339,78 @@ for (const way of ["at once", "later"]) {
     await client.expectNothing();
   });
 }
+
+// One that is refused while another one is under way behind it; they need not be answered in their order.
+const outcomes: [order: number[], isRefused: boolean[], kept: string][] = [
+  [[0, 1], [true, true], "before"],
+  [[1, 0], [true, true], "before"],
+  [[0, 1], [true, false], "second"],
+  [[1, 0], [true, false], "second"],
+  [[0, 1], [false, true], "first"],
+  [[1, 0], [false, true], "first"],
+];
+
+for (const [order, isRefused, kept] of outcomes) {
+  const names = ["first", "second"];
+  const answers = order.map((index) => `the ${names[index]} is ${isRefused[index] ? "refused" : "stored"}`).join(", ");
+  const refusal = new ReasonCodeError(ReasonCode.QuotaExceeded, "full");
+  Deno.test(`of retained messages under way the last one that is not refused is kept: ${answers}`, async () => {
+    await using broker = await startBroker();
+    await broker.publish("a", "before", { retain: true });
+    const storing = names.map(() => Promise.withResolvers<void>());
+    let calls = 0;
+    await broker.use({ id: "slow", storeRetained: () => storing[calls++]?.promise ?? Promise.reject(refusal) });
+    const [publisher, client, later] = [await broker.connect(), await broker.connect(), await broker.connect()];
+    for (const [index, payload] of names.entries()) {
+      await publisher.send(publishPacket({ topic: "a", qos: 1, packetId: index + 1, retain: true, payload }));
+    }
+    await eventually(() => calls === 2, "both to be under way");
+    for (const index of order) {
+      if (isRefused[index]) storing[index].reject(refusal);
+      else storing[index].resolve();
+      await client.expectNothing();
+    }
+    await client.subscribe("a");
+    assert.deepEqual(await receivedSoFar(client), [kept]);
+    assert.equal(await (await broker.connect()).publish({ topic: "a", qos: 1, retain: true }), 0x97);
+    await later.subscribe("a");
+    assert.deepEqual(await receivedSoFar(later), [kept]);
+  });
+}
+
+Deno.test("a retained message whose lifetime ends before it is refused gives way to the one before", async () => {
+  await using broker = await startBroker();
+  await broker.publish("a", "before", { retain: true });
+  const storing = Promise.withResolvers<void>();
+  await broker.use({ id: "slow", storeRetained: () => storing.promise });
+  const published = broker.publish("a", "brief", { retain: true, properties: { messageExpiryInterval: 1 } });
+  await eventually(() => broker.stats().retainedMessages === 0, "the end of its lifetime");
+  storing.reject(new ReasonCodeError(ReasonCode.QuotaExceeded, "full"));
+  await assert.rejects(published);
+  const client = await broker.connect();
+  await client.subscribe("a");
+  assert.deepEqual(await receivedSoFar(client), ["before"]);
+});
+
+Deno.test("a retained message that another broker has set meanwhile is kept when one of ours is refused", async () => {
+  await using broker = await startBroker();
+  await broker.publish("a", "before", { retain: true });
+  const storing = Promise.withResolvers<void>();
+  let context!: HookContext;
+  await broker.use({
+    id: "slow",
+    init: (given) => void (context = given),
+    storeRetained: () => storing.promise,
+  });
+  const published = broker.publish("a", "ours", { retain: true });
+  const payload = new TextEncoder().encode("theirs");
+  context.cluster.setRetained({ type: "publish", topic: "a", payload, qos: 0, retain: true, dup: false }, Date.now());
+  storing.reject(new ReasonCodeError(ReasonCode.QuotaExceeded, "full"));
+  await assert.rejects(published);
+  const client = await broker.connect();
+  await client.subscribe("a");
+  assert.deepEqual(await receivedSoFar(client), ["theirs"]);
+});
 
 Deno.test("getRetained takes the place of what the broker itself remembers", async () => {
   await using broker = await startBroker();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { Broker } from "../../mod.ts";
 import { sqliteHook } from "../../hooks/mod.ts";
+import { inspectDatabase } from "../../hooks/sqlite/inspection.ts";
 import { lasting } from "../broker/versions.ts";
 import { DatabaseFile } from "./sqlite_broker.ts";
 
@@ -138,6 +139,29 @@ Deno.test("a database with a damaged message is refused, and free again", async 
     });
   }
 });
+
+for (const table of ["subscriptions", "outgoing"]) {
+  Deno.test(`a database with damaged subscription identifiers in ${table} is refused, and found damaged`, async () => {
+    await using file = await writtenFile();
+    const write = (identifiers: string) => {
+      using database = new DatabaseSync(file.path);
+      database.exec(`UPDATE ${table} SET identifiers = '${identifiers}'`);
+    };
+    write("[1,268435455]");
+    assert.equal(inspectDatabase(file.path).messages, 100);
+    await file.start();
+    await file.stop();
+    const [begin, end] = damaged("|").split("|");
+    const isRefusal = ({ message }: Error) =>
+      message.startsWith(`${file.path}: ${begin}malformed subscription identifiers of "a": `) && message.endsWith(end);
+    for (const identifiers of ["[1", "7", "[0]", '["1"]', "null", "[268435456]"]) {
+      write(identifiers);
+      assert.throws(() => inspectDatabase(file.path), isRefusal);
+      await using broker = new Broker();
+      await assert.rejects(broker.use(sqliteHook({ path: file.path })), isRefusal);
+    }
+  });
+}
 
 Deno.test("a directory is refused", async () => {
   await using file = new DatabaseFile();

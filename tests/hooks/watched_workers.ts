@@ -33,19 +33,19 @@ export class WatchedWorkers implements Disposable {
   constructor() {
     // deno-lint-ignore no-this-alias
     const watcher = this;
-    globalThis.Worker = class extends Worker {
+    globalThis.Worker = class extends WatchedWorker {
       constructor(url: string | URL, options?: WorkerOptions) {
         super(url, options);
         watcher.started += 1;
       }
 
       override postMessage(request: Request, transfer?: Transferable[] | StructuredSerializeOptions): void {
-        watcher.#pass(this, request, () => super.postMessage(request, transfer as Transferable[]));
+        watcher.#pass(this, request, (onAnswer) => this.pass(request, transfer as Transferable[], onAnswer));
       }
     };
   }
 
-  /** Keeps all batches back from now on. */
+  /** Keeps all batches back from now on, and what is asked behind them. */
   hold(): void {
     this.#held ??= [];
   }
@@ -62,40 +62,74 @@ export class WatchedWorkers implements Disposable {
     globalThis.Worker = this.#original;
   }
 
-  #pass(worker: Worker, request: Request, pass: () => void): void {
-    if (request.type === "probe" && !this.hasRoom) return answer(worker, { type: "failed", message: "disk is full" });
-    if (request.type === "open" && !this.canOpen) return answer(worker, { type: "failed", message: "disk I/O error" });
-    if (request.type !== "apply") return pass();
-    this.batches.push(request.operations);
-    if (this.#held !== undefined) this.#held.push(() => this.#meetFate(worker, pass));
-    else this.#meetFate(worker, pass);
+  #pass(worker: WatchedWorker, request: Request, pass: Pass): void {
+    if (request.type === "apply") this.batches.push(request.operations);
+    const ask = () => this.#ask(worker, request, pass);
+    if (this.#held !== undefined && (request.type === "apply" || this.#held.length > 0)) this.#held.push(ask);
+    else ask();
   }
 
-  #meetFate(worker: Worker, pass: () => void): void {
+  #ask(worker: WatchedWorker, { type }: Request, pass: Pass): void {
+    if (type === "apply") return this.#meetFate(worker, pass);
+    if (type === "probe" && !this.hasRoom) return worker.answer({ type: "failed", message: "disk is full" });
+    if (type === "open" && !this.canOpen) return worker.answer({ type: "failed", message: "disk I/O error" });
+    return pass();
+  }
+
+  #meetFate(worker: WatchedWorker, pass: Pass): void {
     const fate = this.fates.shift() ?? "written";
     switch (fate) {
       case "written":
         return pass();
       case "dies before":
-        return die(worker);
+        return worker.die();
       case "dies":
         pass();
-        return void setTimeout(() => die(worker), 1);
-      case "dies after": {
-        worker.onmessage = () => die(worker);
-        return pass();
-      }
+        return void setTimeout(() => worker.die(), 1);
+      case "dies after":
+        return pass((answer) => {
+          answer.stopImmediatePropagation();
+          worker.die();
+        });
       default:
-        return answer(worker, { type: "failed", message: fate.error });
+        return worker.answer({ type: "failed", message: fate.error });
     }
   }
 }
 
-function answer(worker: Worker, response: Response): void {
-  queueMicrotask(() => worker.onmessage?.(new MessageEvent("message", { data: response })));
-}
+/** Lets a request through; `onAnswer` sees the answer before the hook does. */
+type Pass = (onAnswer?: (answer: Event) => void) => void;
 
-function die(worker: Worker): void {
-  worker.terminate();
-  queueMicrotask(() => worker.onerror?.(new ErrorEvent("error", { message: "it was killed", cancelable: true })));
+/** A worker in whose place others can answer. As with its own, the answers come in the order of the requests. */
+class WatchedWorker extends Worker {
+  /** Who waits for the worker's own answers. */
+  readonly #awaited: ((answer: Event) => void)[] = [];
+  /** Settles when all requests so far are answered. */
+  #answered = Promise.resolve();
+
+  constructor(url: string | URL, options?: WorkerOptions) {
+    super(url, options);
+    this.addEventListener("message", (answer) => this.#awaited.shift()?.(answer));
+  }
+
+  pass(request: Request, transfer: Transferable[] = [], onAnswer?: (answer: Event) => void): void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#answered = promise;
+    this.#awaited.push((answer) => {
+      onAnswer?.(answer);
+      resolve();
+    });
+    super.postMessage(request, transfer);
+  }
+
+  answer(response: Response): void {
+    this.#answered = this.#answered.then(() => {
+      this.onmessage?.(new MessageEvent("message", { data: response }));
+    });
+  }
+
+  die(): void {
+    this.terminate();
+    queueMicrotask(() => this.onerror?.(new ErrorEvent("error", { message: "it was killed", cancelable: true })));
+  }
 }
