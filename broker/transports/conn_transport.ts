@@ -42,7 +42,7 @@ export class ConnTransport implements Transport {
     this.#filled = length === this.#buffer.length;
     // What comes first is a CONNECT, and most clients are quiet after that.
     if (this.#quietReads < 0) this.#quietReads = QUIET_READS;
-    else this.#quietReads = length * STEP > this.#buffer.length ? 0 : this.#quietReads + 1;
+    else this.#quietReads = length > this.#quietLength ? 0 : this.#quietReads + 1;
     return this.#buffer.subarray(0, length);
   }
 
@@ -70,6 +70,12 @@ export class ConnTransport implements Transport {
     } catch {
       // It is closed already: the peer was faster, or an error did it.
     }
+  }
+
+  /** Up to how many bytes a read is one of a connection that could do with a smaller buffer. */
+  get #quietLength(): number {
+    // A few acknowledgements at a time must not make a connection change its buffer again and again.
+    return Math.floor((this.#buffer.length > FIRST_READ ? this.#buffer.length : QUIET_BUFFER) / STEP);
   }
 
   #readEarly(early: Uint8Array): Promise<number> {

@@ -66,3 +66,8 @@ Deno.test("what was read stays as it is until its loan is released, and the buff
   await transport.read();
   assert.equal(buffers.at(-1)!.buffer, lent.buffer);
 });
+
+Deno.test("the read buffer of a connection with a few acknowledgements at a time stays as it is", async () => {
+  const sizes = await bufferSizes([40, ...times(3, 512), ...times(40, 40)]);
+  assert.deepEqual(sizes.slice(-2), [512, 512]);
+});
