@@ -29,7 +29,7 @@ export class BufferPool {
   }
 
   /**
-   * A buffer of `QUIET_BUFFER` bytes, for as long as its connection lives: it is not given back. A few of them share an
+   * A buffer of `QUIET_BUFFER` bytes for a connection that is quiet now: it is not given back. A few of them share an
    * ArrayBuffer, which costs more than the bytes in it; not many, since the last one keeps the memory of all.
    */
   takeQuiet(): Uint8Array<ArrayBuffer> {

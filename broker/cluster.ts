@@ -1,4 +1,5 @@
 import { malformed } from "../codec/errors.ts";
+import { PacketType } from "../codec/packet.ts";
 import { readPublishHeader } from "../codec/publish.ts";
 import { ReasonCode } from "../codec/reason_code.ts";
 import type { BrokerContext } from "./broker_context.ts";
@@ -139,6 +140,7 @@ export class Cluster implements ClusterContext {
   #readForwarded(packets: Uint8Array, bounds: PacketBounds, forwarded: Forwarded): Message | MessageRun {
     const { publishHeader, topics } = this.#context;
     const { start, bodyStart, end } = bounds;
+    if (packets[start] >> 4 !== PacketType.Publish) throw malformed("what is forwarded is no message");
     if (end > packets.length) throw malformed("a forwarded message is cut off");
     readPublishHeader(publishHeader, packets, start, bodyStart, end, 5);
     const topic = topics.find(packets, publishHeader.topicStart, publishHeader.topicEnd);

@@ -197,6 +197,8 @@ export interface RemoteMessage {
    * lifetime. Its packet identifier is any but 0. It lies in memory that is used again after the call.
    */
   readonly publish: Uint8Array;
+  /** The same object for all to whom the message goes, and another one for each message. */
+  readonly identity: object;
   /** The lower one of its own and the subscription's. */
   readonly qos: Qos;
   /** Whether the receiver gets it with the retain flag. */

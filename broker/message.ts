@@ -55,6 +55,8 @@ export class Message implements PublishFrame {
   #stores: Promise<void>[] | undefined = undefined;
   #published = false;
   #isAcknowledged = false;
+  /** Settles when it is known whether all that has to be stored of it is. */
+  #outcome: Promise<boolean> | undefined = undefined;
   #stored: StoredMessage | undefined = undefined;
 
   /** Whether it is a will, which nobody publishes again. */
@@ -243,7 +245,7 @@ export class Message implements PublishFrame {
       return undefined;
     }
     const stored = stores.length === 1 ? stores[0] : Promise.all(stores).then(() => {});
-    stored.then(() => this.#isAcknowledged = true, () => {});
+    this.#outcome = stored.then(() => this.#isAcknowledged = true, () => false);
     return stored;
   }
 
@@ -255,6 +257,11 @@ export class Message implements PublishFrame {
   /** Whether all has been stored that had to be: what cannot be stored of it later is kept, as nobody will publish it again. */
   get isAcknowledged(): boolean {
     return this.#original?.isAcknowledged ?? this.#isAcknowledged;
+  }
+
+  /** The same, when it is known. */
+  get acknowledged(): MaybePromise<boolean> {
+    return this.#original?.acknowledged ?? (this.#isAcknowledged || (this.#outcome ?? false));
   }
 
   /** Whether its publisher will not send it again if it is refused. */

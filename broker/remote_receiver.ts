@@ -40,6 +40,7 @@ export class RemoteReceiver implements Subscriber {
 /** A message as somebody at another broker gets it. */
 class OutboundMessage implements RemoteMessage {
   readonly publish: Uint8Array;
+  readonly identity: object;
   readonly qos;
   readonly retain: boolean;
   readonly identifiers: readonly number[] | undefined;
@@ -57,6 +58,7 @@ class OutboundMessage implements RemoteMessage {
     passedOnBy: string | undefined,
     slab: Slab,
   ) {
+    this.identity = message;
     this.qos = message.qos < delivery.qos ? message.qos : delivery.qos;
     this.retain = message.retain && delivery.retainAsPublished;
     this.identifiers = delivery.identifiers;
@@ -69,10 +71,12 @@ class OutboundMessage implements RemoteMessage {
     const frame = message.encoded(true, this.qos > 0, undefined, "name");
     const { packetIdOffset } = frame;
     const isShared = frame === message && frame.bytes.length - frame.payloadStart >= SHARED_PAYLOAD;
-    const bytes = isShared && !message.takeHeader() ? frame.bytes.slice() : frame.bytes;
+    const flags = PUBLISH | (this.qos << 1) | (message.retain ? 1 : 0);
+    const isOurs = !isShared || (this.qos === 0 ? frame.bytes[0] === flags : message.takeHeader());
+    const bytes = isOurs ? frame.bytes : frame.bytes.slice();
     this.publish = bytes;
     // Every receiver has the first byte and the packet identifier written anew: in these bytes they are nobody's.
-    bytes[0] = PUBLISH | (this.qos << 1) | (message.retain ? 1 : 0);
+    bytes[0] = flags;
     if (packetIdOffset !== -1) bytes[packetIdOffset + 1] = 1;
   }
 

@@ -136,6 +136,7 @@ export class Retained {
   /** Its publisher is told that it is not kept: unless there is a newer one, the last before it holds that is not refused. */
   #refused(topicName: string, pending: Pending): void {
     pending.isRefused = true;
+    while (pending.before?.isRefused) pending.before = pending.before.before;
     if (this.#pending.get(topicName) !== pending) return;
     let last = pending;
     while (last.isRefused) last = last.before!;

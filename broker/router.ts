@@ -4,7 +4,7 @@ import { forEachInTurn, isPromise, type MaybePromise, recover, then } from "./ma
 import { Message } from "./message.ts";
 import type { MessageRun } from "./message_run.ts";
 import type { RetainedMatch } from "./retained.ts";
-import { Session } from "./session.ts";
+import { hasEnded, Session } from "./session.ts";
 import { Readiness, type SharedGroup } from "./topics/shared_group.ts";
 import type { Delivery, Matches, Subscriber, Subscription } from "./topics/subscription_tree.ts";
 import type { Topic } from "./topics/topic_cache.ts";
@@ -19,7 +19,7 @@ export interface Target {
 /** Who of a group may be chosen. */
 export interface Choice {
   readonly least: Readiness;
-  readonly mayBeChosen: (member: Subscriber) => boolean;
+  readonly mayBeChosen: (member: Delivery) => boolean;
   /** Those who may not have the message. */
   readonly passedOver: Set<Subscriber>;
 }
@@ -116,7 +116,7 @@ export class Router {
   /** The member of a group that gets a message: the first one in turn that the hooks let have it. */
   admitMember(message: Message, group: SharedGroup, choice: Choice): MaybePromise<Target | undefined> {
     const { least, mayBeChosen, passedOver } = choice;
-    const member = group.choose(least, (member) => !passedOver.has(member) && mayBeChosen(member));
+    const member = group.choose(least, (member) => !passedOver.has(member.subscriber) && mayBeChosen(member));
     return member && this.#admit(message, member, group, choice);
   }
 
@@ -215,7 +215,23 @@ export class Router {
       }),
       ...groups.map((group) => this.admitMember(message, group, firstChoice(message))),
     ];
-    return then(targets.some(isPromise) ? Promise.all(targets) : targets as (Target | undefined)[], (targets) => {
+    return this.#deliverTogether(message, targets, inOneGo);
+  }
+
+  #deliverTogether(
+    message: Message,
+    asked: MaybePromise<Target | undefined>[],
+    inOneGo: () => void,
+  ): MaybePromise<void> {
+    const answers = asked.some(isPromise) ? Promise.all(asked) : asked as (Target | undefined)[];
+    return then(answers, (targets) => {
+      // While hooks were asked about others, a member's session may have ended: then another one gets it.
+      if (targets.some((target) => target?.group && hasEnded(target))) {
+        const others = targets.map((target) =>
+          target?.group && hasEnded(target) ? this.admitMember(message, target.group, firstChoice(message)) : target
+        );
+        return this.#deliverTogether(message, others, inOneGo);
+      }
       for (const target of targets) deliverTo(target);
       inOneGo();
     });

@@ -484,7 +484,7 @@ export class Session implements Subscriber {
       this.#discard(outgoing);
       settle();
     };
-    stored.then(settle, () => outgoing.message.isAcknowledged ? settle() : refuse());
+    stored.then(settle, () => void then(outgoing.message.acknowledged, (kept) => kept ? settle() : refuse()));
     return stored;
   }
 
@@ -615,7 +615,9 @@ export class Session implements Subscriber {
     message.own(this.#context.slab);
     this.#backlog!.enqueue(outgoing);
     const stored = this.#storeOutgoing(outgoing);
-    if (isPromise(stored)) stored.catch(() => message.isAcknowledged || this.#discard(outgoing));
+    if (isPromise(stored)) {
+      stored.catch(() => void then(message.acknowledged, (kept) => kept || this.#discard(outgoing)));
+    }
     return stored;
   }
 
@@ -665,7 +667,8 @@ export class Session implements Subscriber {
     const passedOn = new Set<OutgoingMessage>();
     for (const [outgoing, target] of answers) {
       const isHere = isQueueing || held.has(outgoing);
-      if (isHere && target !== undefined) this.#passOn(outgoing, target, passedOn);
+      // It may have ended while others were asked about.
+      if (isHere && target !== undefined && !hasEnded(target)) this.#passOn(outgoing, target, passedOn);
     }
     this.#letGo(passedOn);
   }
@@ -682,7 +685,10 @@ export class Session implements Subscriber {
   #passOnOrDrop(outgoing: OutgoingMessage, reason: DropReason): void {
     const target = this.#otherMember(outgoing, Readiness.Offline);
     // The client's next session must not come to have it.
-    if (isPromise(target) && this.#hasEnded) this.#removeOutgoing(outgoing);
+    if (isPromise(target) && this.#hasEnded) {
+      this.#removeOutgoing(outgoing);
+      outgoing.id = 0;
+    }
     const passedOn = then(target, (target) => {
       if (target === undefined) this.#removeAndDrop(outgoing, reason);
       else this.#passOn(outgoing, target);
@@ -694,11 +700,14 @@ export class Session implements Subscriber {
    * The other member of its group to whom a message can be given, if there is one that is at least as ready as `least`. As long
    * as the session goes on, what is stored of it is only given to those where it is stored as well: a crash must not lose it.
    */
-  #otherMember({ shareFilter, message, id }: OutgoingMessage, least: Readiness): MaybePromise<Target | undefined> {
+  #otherMember(outgoing: OutgoingMessage, least: Readiness): MaybePromise<Target | undefined> {
+    const { shareFilter, message, id, packetId } = outgoing;
     const group = shareFilter === undefined ? undefined : this.#context.subscriptions.group(shareFilter);
-    if (group === undefined) return undefined;
-    const mustBeStored = id !== 0 && !this.isQueueing && !this.#hasEnded;
-    const mayBeChosen = (member: Subscriber) => !mustBeStored || (member instanceof Session && member.durable);
+    // What has not been sent in time is sent to nobody [MQTT-3.3.2-5].
+    if (group === undefined || (packetId === 0 && message.expired)) return undefined;
+    const mustBeStored = id !== 0 && !this.isQueueing;
+    const mayBeChosen = ({ qos, subscriber }: Delivery) =>
+      this.#hasEnded || (qos > 0 && (!mustBeStored || (subscriber instanceof Session && subscriber.durable)));
     return this.#context.router.admitMember(message, group, { least, mayBeChosen, passedOver: new Set([this]) });
   }
 
@@ -728,4 +737,9 @@ export class Session implements Subscriber {
 
 function toStored({ message, loan: _loan, ...outgoing }: OutgoingMessage, slab: Slab): StoredOutgoing {
   return { ...outgoing, message: message.toStored(slab) };
+}
+
+/** Whether it is over with the session that was to get a message. */
+export function hasEnded({ delivery: { subscriber } }: Target): boolean {
+  return subscriber instanceof Session && subscriber.hasEnded;
 }

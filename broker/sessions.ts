@@ -290,8 +290,9 @@ export class Sessions {
     }
     // Other brokers know also of a session that is not stored.
     if (!session.isStored && hooks.on.claimSession.length === 0) {
+      const published = publishWill(session, this.#context);
       store();
-      return storage.inBackground(publishWill(session, this.#context));
+      return storage.inBackground(published);
     }
     const mourned: Mourned = { session, store, settled: undefined };
     const forget = () => {

@@ -86,7 +86,9 @@ export function sqliteHook({ path, maximumSize }: SqliteOptions): SqliteHook {
       const onRefused = (batches: readonly Batch[]) => {
         outgoingChanges.refused(batches);
         for (const operation of batches.flatMap(({ operations }) => operations)) {
-          if (operation?.[0] === "session") sessions.delete(operation[1]);
+          if (operation?.[0] === "session" || operation?.[0] === "removeSession") sessions.delete(operation[1]);
+          // It is made later, and with it the session is there.
+          if (operation?.[0] === "updateSession") sessions.add(operation[1]);
         }
       };
       writer = await Writer.open({ path, maximumSize, logger: context.logger, onRefused });

@@ -52,7 +52,7 @@ export class SharedGroup {
   }
 
   /** Whose turn it is; `undefined` if no member that may be chosen is at least as ready as `least`. */
-  choose(least: Readiness, mayBeChosen?: (member: Subscriber) => boolean): Subscription | undefined {
+  choose(least: Readiness, mayBeChosen?: (member: Subscription) => boolean): Subscription | undefined {
     const index = this.#find(this.#next, least, mayBeChosen);
     if (index === -1) return undefined;
     this.#next = index + 1;
@@ -61,19 +61,19 @@ export class SharedGroup {
 
   /** The same among those members that need routes. */
   chooseHere(least: Readiness): Subscription | undefined {
-    const index = this.#find(this.#nextHere, least, ({ needsRoute }) => needsRoute);
+    const index = this.#find(this.#nextHere, least, ({ subscriber }) => subscriber.needsRoute);
     if (index === -1) return undefined;
     this.#nextHere = index + 1;
     return this.#members[index];
   }
 
-  #find(first: number, least: Readiness, mayBeChosen?: (member: Subscriber) => boolean): number {
+  #find(first: number, least: Readiness, mayBeChosen?: (member: Subscription) => boolean): number {
     let bestReadiness = least - 1;
     let bestIndex = -1;
     for (let step = 0; step < this.#members.length; step++) {
       const index = (first + step) % this.#members.length;
       const member = this.#members[index];
-      if (mayBeChosen?.(member.subscriber) === false) continue;
+      if (mayBeChosen?.(member) === false) continue;
       const ready = member.subscriber.readiness;
       // Nothing at QoS 0 waits for a client that is not there.
       if (ready <= bestReadiness || (ready === Readiness.Offline && member.qos === 0)) continue;

@@ -54,8 +54,8 @@ export interface FanoutOptions {
 export class Fanout {
   /** How many messages have not been sent, since their node was away or did not read fast enough. */
   dropped = 0;
-  /** The packet of the message that was let in last: it goes to all nodes that get it, or to none. */
-  admitted: Uint8Array | undefined;
+  /** What tells the message that was let in last: it goes to all nodes that get it, or to none. */
+  admitted: object | undefined;
   readonly #options: FanoutOptions;
   readonly #outlets = new Map<string, Outlet>();
   #lastNumber = 0;
@@ -192,9 +192,9 @@ export class Outlet {
 
   #append(message: RemoteMessage, clientId: string | undefined): MaybePromise<void> {
     const { writer } = this.#options;
-    const isAdmitted = message.isPublished || message.publish === this.#fanout.admitted || !writer.refuses;
+    const isAdmitted = message.isPublished || message.identity === this.#fanout.admitted || !writer.refuses;
     if (!isAdmitted) return Promise.reject(writer.refusal());
-    this.#fanout.admitted = message.publish;
+    this.#fanout.admitted = message.identity;
     if (!this.#isAlive && this.#inboxWindow.bytes > DEAD_INBOX) return this.#drop("it is dead");
     const frame = this.#openFrame(message);
     add(this.#appended, message, clientId);

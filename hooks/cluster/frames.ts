@@ -227,7 +227,8 @@ export class FrameBuilder {
 
   /** Whether the last message was the same. If another one was, that is the same byte for byte, nobody can tell. */
   #isLast({ publish, publisherId }: FramedMessage): boolean {
-    if (this.#size - publish.length < this.#runStart || publisherId !== this.#runPublisher) return false;
+    // It is alone in its run.
+    if (this.#size - publish.length !== this.#runStart || publisherId !== this.#runPublisher) return false;
     const start = this.#start + this.#size - publish.length;
     for (let index = 0; index < publish.length; index++) {
       if (this.#bytes[start + index] !== publish[index]) return false;

@@ -72,6 +72,7 @@ export class LocalSessions {
   /** What is known of a client again, after a claim that has failed. */
   putBack(former: LocalSession): void {
     this.#sessions.set(former.clientId, former);
+    if (former.claim !== undefined) this.giveUpIfTaken(former, former.claim);
   }
 
   /** A name for a claim: no two are the same. */

@@ -45,6 +45,8 @@ export class NodeKeys {
 
   /** STRING: a retained message. */
   retained(topic: string): string {
-    return `${this.#prefix}retained:${topic}`;
+    const key = `${this.#prefix}retained:${topic}`;
+    // Clients may publish on any topic; none has a wildcard in its name.
+    return key === this.retainedIndex ? `${key}#` : key;
   }
 }

@@ -17,8 +17,8 @@ export function publishCommand({ isCluster }: Link, channel: string, data: Uint8
 
 /** Publishes at once; what cannot be published is lost. */
 export function publishNow(link: Link, channel: string, data: Uint8Array): void {
-  const [name, ...values] = publishCommand(link, channel, data);
-  link.call(name, ...values).catch(() => {});
+  const published = link.isCluster ? link.run(publishScript, [channel], [data]) : link.call("PUBLISH", channel, data);
+  published.catch(() => {});
 }
 
 /** The longest number of bytes, as text. */
@@ -30,13 +30,13 @@ export function marginsFor(channel: string): Margins {
 }
 
 /**
- * Publishes on a channel what lies in memory of its own, with the margins that `marginsFor` says. Settles when the memory is
- * needed no more; rejects if the data may be lost.
+ * Publishes on a channel what lies in memory of its own, with the margins that `marginsFor` says. Resolves when the
+ * memory is needed no more; rejects if the data may be lost.
  */
 export async function publishInPlace(link: Link, channel: string, data: Uint8Array<ArrayBuffer>): Promise<void> {
   if (link.isCluster) {
-    const [name, ...values] = publishCommand(link, channel, data);
-    await link.call(name, ...values);
+    // A server that has just become a master does not know the script.
+    await link.run(publishScript, [channel], [data]);
   } else {
     await link.redis.sendCommand(new PublishInPlace(channel, data));
   }

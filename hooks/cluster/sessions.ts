@@ -328,10 +328,9 @@ export class ClusterSessions {
   }
 
   #storeReceived(clientId: string, packetId: number, isReceived: boolean): Promise<void> | undefined {
-    const { writer } = this.#options;
     const local = this.#local.entered(clientId);
     if (local === undefined) return;
-    if (isReceived && writer.refuses) return Promise.reject(writer.refusal());
+    // Never refused: the message has been let in before, or is refused itself.
     return local.whenClaimed(() => {
       const change = local.lastChange();
       change.setReceived(packetId, isReceived);
@@ -375,7 +374,9 @@ export class ClusterSessions {
     const guardianId = passedOnBy ?? (isPublished ? undefined : publisherId);
     append.push({ entry, size: 0, own, guardianId, publishedQos: qos });
     // While it waits there is one copy of it, for however many sessions.
-    return writer.addLasting(append, MESSAGE_SIZE + (isFirst ? payload.length : 0));
+    const appended = writer.addLasting(append, MESSAGE_SIZE + (isFirst ? payload.length : 0));
+    appended.catch(() => this.#settled(clientId, append));
+    return appended;
   }
 
   /** What is appended to a session's queue with the next batch. */
@@ -395,14 +396,18 @@ export class ClusterSessions {
       isGuarded: !link.isCluster,
       observesDrops: () => cluster.observesDrops,
       onAppended: (appended) => {
-        this.#unsettled.delete(append);
-        if (this.#appends.get(clientId) === append) this.#appends.delete(clientId);
+        this.#settled(clientId, append);
         if (appended !== undefined) this.#appended(clientId, appended);
       },
     });
     this.#appends.set(clientId, append);
     this.#unsettled.add(append);
     return append;
+  }
+
+  #settled(clientId: string, append: QueueAppend): void {
+    this.#unsettled.delete(append);
+    if (this.#appends.get(clientId) === append) this.#appends.delete(clientId);
   }
 
   /** Messages are in a session's queue. If its client is connected here they need not come from there. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { PublishPacket } from "../../mod.ts";
+import type { ClusterContext, PublishPacket } from "../../mod.ts";
 import { publishPacket, type RawClient } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
@@ -140,3 +140,18 @@ for (const qos of [1, 2] as const) {
     }
   });
 }
+
+Deno.test("[5.0 MQTT-3.3.1-12] a large message for another broker does not get a subscriber here a retain flag", async () => {
+  await using broker = await startBroker();
+  const { promise, resolve } = Promise.withResolvers<ClusterContext>();
+  await broker.use({ id: "cluster", init: ({ cluster }) => resolve(cluster) });
+  const cluster = await promise;
+  const client = await broker.connect();
+  await client.subscribe("t", { qos: 0, retainAsPublished: false });
+  cluster.addSubscription(
+    { clientId: undefined, isConnected: true, deliver: () => {} },
+    { topicFilter: "t", qos: 0, noLocal: false, retainAsPublished: true, identifiers: undefined },
+  );
+  await broker.publish("t", new Uint8Array(40_000), { retain: true });
+  assert.equal((await client.expect("publish")).retain, false);
+});

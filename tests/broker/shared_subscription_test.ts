@@ -3,6 +3,7 @@ import type { Qos } from "../../mod.ts";
 import type { RawClient } from "../support/raw_client.ts";
 import { startBroker, type TestBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
+import { passingTime } from "./passing_time.ts";
 import { receive, receivedSoFar, receiveTexts, textOf } from "./receive.ts";
 import { lasting, versions } from "./versions.ts";
 
@@ -426,3 +427,55 @@ for (const isBack of [false, true]) {
     await again.expectNothing();
   });
 }
+
+Deno.test("[5.0 MQTT-3.3.2-5] what has expired in a member's queue is not passed on", async () => {
+  await using broker = await startBroker();
+  const leaving = await broker.connect({
+    clientId: "leaving",
+    properties: { sessionExpiryInterval: 100, receiveMaximum: 1 },
+  });
+  await leaving.subscribe(FILTER, { qos: 1 });
+  await broker.publish("t", "0", { qos: 1 });
+  await broker.publish("t", "1", { qos: 1, properties: { messageExpiryInterval: 5 } });
+  await leaving.expect("publish");
+  const staying = await broker.connect({ clientId: "staying" });
+  await staying.subscribe(FILTER, { qos: 1 });
+  using _later = passingTime(10);
+  await leaving.close();
+  await eventually(() => broker.stats().clients === 1, "the member to be gone");
+  assert.deepEqual(await receivedSoFar(staying), ["0"]);
+});
+
+Deno.test("a member that ends while hooks are asked about other messages takes nothing with it", async () => {
+  await using broker = await startBroker();
+  const later = Promise.withResolvers<boolean>();
+  const asked = Promise.withResolvers<void>();
+  let slow = false;
+  const dropped: string[] = [];
+  await broker.use({
+    id: "slow",
+    canRead: (_client, topic) => {
+      if (!slow) return true;
+      if (topic === "t/1") return Promise.resolve(true);
+      asked.resolve();
+      return later.promise;
+    },
+    onMessageDropped: (clientId, packet, reason) => void dropped.push(`${clientId} ${textOf(packet)} ${reason}`),
+  });
+  const a = await broker.connect({ ...lasting(5), clientId: "a" });
+  await a.subscribe("$share/g/t/+", { qos: 1 });
+  for (const text of ["1", "2"]) await broker.publish(`t/${text}`, text, { qos: 1 });
+  assert.deepEqual(await receivedSoFar(a), ["1", "2"]);
+  const b = await broker.connect({ clientId: "b" });
+  await b.subscribe("$share/g/t/+", { qos: 1 });
+  slow = true;
+  await a.close();
+  await asked.promise;
+  await b.close();
+  await eventually(() => broker.stats().sessions === 1, "b's session to be over");
+  slow = false;
+  later.resolve(true);
+  await later.promise;
+  const again = await broker.connect({ ...lasting(5), clientId: "a" });
+  assert.deepEqual([await receivedSoFar(again), dropped], [["1", "2"], []]);
+});

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { ReasonCode, ReasonCodeError } from "../../mod.ts";
+import { type Hook, ReasonCode, ReasonCodeError } from "../../mod.ts";
 import { connectPacket, publishPacket } from "../support/raw_client.ts";
 import { startBroker } from "../support/start_broker.ts";
 import { eventually } from "./eventually.ts";
 import { passingTime } from "./passing_time.ts";
-import { receive, receiveTexts, textOf } from "./receive.ts";
+import { receive, receivedSoFar, receiveTexts, textOf } from "./receive.ts";
 import { type Call, RecordingStorage } from "./recording_storage.ts";
 import { comesAfter, startStoring } from "./storing_broker.ts";
 import { lasting, versions } from "./versions.ts";
@@ -664,4 +664,142 @@ Deno.test("a session that there was before the hook is stored when that is added
   assert.deepEqual([inflight.args[1].packetId, queued.args[1].packetId], [1, 0]);
   await client.send({ type: "puback", packetId: 1, reasonCode: 0 });
   assert.equal((await storage.expect("removeOutgoing")).args[1].id, inflight.args[1].id);
+});
+
+// A group's messages that are passed on, and what comes in between.
+
+Deno.test("a message is not lost with a member whose session ends while hooks are asked about others", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  storage.succeeds = true;
+  const later = Promise.withResolvers<boolean>();
+  const asked = Promise.withResolvers<void>();
+  const dropped: string[] = [];
+  await broker.use({
+    id: "slow",
+    canRead: ({ clientId }) => {
+      if (clientId !== "plain") return Promise.resolve(true);
+      asked.resolve();
+      return later.promise;
+    },
+    onMessageDropped: (clientId, packet, reason) => void dropped.push(`${clientId} ${textOf(packet)} ${reason}`),
+  });
+  const b = await broker.connect({ clientId: "b" });
+  await b.subscribe("$share/g/t", { qos: 2 });
+  const c = await broker.connect({ clientId: "c" });
+  await c.subscribe("$share/g/t", { qos: 2 });
+  const plain = await broker.connect({ clientId: "plain" });
+  await plain.subscribe("t", { qos: 0 });
+  const publisher = await broker.connect({ ...lasting(5), clientId: "p" });
+  await publisher.send(publishPacket({ topic: "t", qos: 2, packetId: 1, payload: "m" }));
+  await asked.promise;
+  await b.close();
+  await eventually(() => broker.stats().sessions === 3, "b's session to be over");
+  later.resolve(true);
+  assert.equal((await publisher.expect("pubrec")).reasonCode, 0);
+  assert.deepEqual([await receivedSoFar(c), dropped], [["m"], []]);
+});
+
+Deno.test("what is stored is not passed on to a member that gets it at QoS 0", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  storage.succeeds = true;
+  const a = await broker.connect({ ...lasting(5), clientId: "a" });
+  await a.subscribe("$share/g/t", { qos: 1 });
+  await broker.publish("t", "m", { qos: 1 });
+  assert.deepEqual(await receivedSoFar(a), ["m"]);
+  const b = await broker.connect({ ...lasting(5), clientId: "b" });
+  await b.subscribe("$share/g/t", { qos: 0 });
+  storage.rest();
+  await a.close();
+  await eventually(() => broker.stats().clients === 1, "the client to be gone");
+  assert.deepEqual([storage.rest().filter((call) => call.includes("Outgoing")), await receivedSoFar(b)], [[], []]);
+});
+
+Deno.test("what is passed on while it is being stored is not lost if only its second store is refused", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  const [a, b] = await storing.subscribed(["a", "b"], "$share/g/t", { properties: { receiveMaximum: 1 } });
+  storage.succeeds = true;
+  for (let number = 0; number < 2; number++) await broker.publish("t", `${number}`, { qos: 2 });
+  await a.expect("publish");
+  await b.expect("publish");
+  storage.succeeds = false;
+  const publisher = await broker.connect({ clientId: "p" });
+  storage.rest();
+  await publisher.send(publishPacket({ topic: "t", qos: 1, packetId: 1, payload: "m" }));
+  const first = await storage.expect("storeOutgoing");
+  const left = first.args[0] === "a" ? a : b;
+  await left.close();
+  const second = await storage.expect("storeOutgoing");
+  assert.notEqual(second.args[0], first.args[0]);
+  second.fail(new Error("no room"));
+  await publisher.expectNothing();
+  first.succeed();
+  assert.equal((await publisher.expect("puback")).reasonCode, 0);
+  assert.equal(broker.stats().queuedMessages, 1);
+});
+
+Deno.test("what is removed when a session ends is not said to be replaced, nor removed again", async () => {
+  await using storing = await startStoring();
+  const { broker, storage } = storing;
+  storage.succeeds = true;
+  let slow = false;
+  const later = Promise.withResolvers<boolean>();
+  await broker.use({ id: "slow", canRead: () => slow ? later.promise : true });
+  const a = await broker.connect({ ...lasting(5), clientId: "a" });
+  await a.subscribe("$share/g/t", { qos: 1 });
+  await broker.publish("t", "m", { qos: 1 });
+  assert.deepEqual(await receivedSoFar(a), ["m"]);
+  await a.close();
+  await eventually(() => broker.stats().clients === 0, "the client to be gone");
+  const b = await broker.connect({ ...lasting(5), clientId: "b" });
+  await b.subscribe("$share/g/t", { qos: 1 });
+  storage.rest();
+  slow = true;
+  await broker.connect({ clientId: "a", cleanStart: true });
+  const before = storage.pending().filter(({ method }) => method.endsWith("Outgoing"));
+  assert.deepEqual(before.map(({ method }) => method), ["removeOutgoing"]);
+  slow = false;
+  later.resolve(true);
+  assert.equal(textOf(await b.expect("publish")), "m");
+  const after = storage.pending().filter(({ method }) => method.endsWith("Outgoing"));
+  assert.deepEqual(
+    after.map(({ method, args }) => [method, (args[1] as { replaces?: number }).replaces]),
+    [["storeOutgoing", undefined]],
+  );
+});
+
+Deno.test("a store that throws at a will does not keep the session from ending", async () => {
+  await using broker = await startBroker();
+  const calls: string[] = [];
+  let throws = false;
+  const hook: Hook = {
+    id: "store",
+    storeSession: ({ clientId }) => void calls.push(`storeSession ${clientId}`),
+    removeSession: (clientId) => void calls.push(`removeSession ${clientId}`),
+    storeSubscriptions: () => {},
+    removeSubscriptions: () => {},
+    storeOutgoing: () => {
+      if (throws) throw new Error("no room");
+    },
+    removeOutgoing: () => {},
+    storeReceived: () => {},
+    removeReceived: () => {},
+    onSessionEnded: (clientId) => void calls.push(`ended ${clientId}`),
+  };
+  await broker.use(hook);
+  const watcher = await broker.connect({ ...lasting(5), clientId: "watcher" });
+  await watcher.subscribe("w", { qos: 1 });
+  const a = await broker.connect({
+    ...lasting(5),
+    clientId: "a",
+    will: { topic: "w", qos: 1, payload: "gone", properties: { willDelayInterval: 60 } },
+  });
+  await a.close();
+  await eventually(() => broker.stats().clients === 1, "the client to be gone");
+  throws = true;
+  calls.length = 0;
+  await broker.connect({ clientId: "a", cleanStart: true });
+  assert.deepEqual(calls, ["removeSession a", "ended a"]);
 });

@@ -380,3 +380,18 @@ Deno.test("canWrite is asked about a will when its client connects, and again wh
   await eventually(() => broker.stats().clients === 1, "the client to be gone");
   await watcher.expectNothing();
 });
+
+Deno.test("a will is published before its session is told to have ended", async () => {
+  await using broker = await startBroker();
+  const events: string[] = [];
+  await broker.use({
+    id: "observer",
+    onWillPublish: () => void events.push("onWillPublish"),
+    onSessionEnded: () => void events.push("onSessionEnded"),
+    onDisconnect: () => void events.push("onDisconnect"),
+  });
+  const a = await broker.connect({ clientId: "a", will: { topic: "w", payload: "gone" } });
+  await a.close();
+  await eventually(() => events.length === 3, "the end");
+  assert.deepEqual(events, ["onWillPublish", "onSessionEnded", "onDisconnect"]);
+});

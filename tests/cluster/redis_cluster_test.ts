@@ -94,3 +94,14 @@ Deno.test("over a Redis Cluster retained messages are the same on every node, al
     assert.deepEqual([...found].sort(), [...expected].sort(), `at node ${node.id}`);
   }
 });
+
+Deno.test("over a Redis Cluster whose servers have forgotten all scripts QoS 0 messages go on reaching other nodes", async () => {
+  await using redis = await RedisCluster.start();
+  await using cluster = await Cluster.start({ redisUrl: redis.url });
+  const [publisher, subscriber] = [await cluster.nodes[0].connect(), await cluster.nodes[1].connect()];
+  await subscriber.subscribe("t");
+  for (const server of redis.masters) await server.command("SCRIPT", "FLUSH");
+  await publisher.publish({ topic: "t", payload: "after" });
+  const { payload } = await subscriber.expect("publish");
+  assert.equal(new TextDecoder().decode(payload), "after");
+});

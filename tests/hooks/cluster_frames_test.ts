@@ -221,3 +221,18 @@ Deno.test("a message that says that it is for nobody is malformed", () => {
     message: "malformed frame: a message is for nobody",
   });
 });
+
+Deno.test("a message whose packet is how the last one ends is not taken for it", () => {
+  const packet = (topic: string, payload: Uint8Array) =>
+    encode({ type: "publish", topic, payload, qos: 0, retain: false, dup: false }, 5);
+  const second = packet("b", new TextEncoder().encode("for b"));
+  const first = packet("a", second);
+  const builder = new FrameBuilder();
+  for (const [clientId, publish] of [["a", first], ["b", second]] as const) {
+    builder.addForSession({ publish, publisherId: "p" }, { clientId, retain: false, identifiers: undefined });
+  }
+  const runs: [number, string[]][] = [];
+  const frame = new Frame(decode(builder.finish({ nodeId: "n", incarnation: "life", number: 1, sentAt: 0 })));
+  frame.forEachRun((packets, { sessions }) => runs.push([packets.length, sessions.map(({ clientId }) => clientId)]));
+  assert.deepEqual(runs, [[first.length, ["a"]], [second.length, ["b"]]]);
+});

@@ -449,3 +449,32 @@ Deno.test("a client that was let in without Redis is thrown out if it connects e
   assert.equal(one.sessions.size, 0);
   assert.deepEqual(one.cluster.released, ["a"]);
 });
+
+Deno.test("a session that another node takes while its claim here fails is given up", async () => {
+  await using redis = await RedisServer.start();
+  await using one = await SessionNode.start(redis, "n1");
+  await using two = await SessionNode.start(redis, "n2");
+  await one.connect("a");
+  await one.subscribe("a", "x");
+  const { run } = one.link;
+  // The claim does not reach Redis, and meanwhile the client connects elsewhere.
+  one.link.run = async () => {
+    one.link.run = run;
+    await two.connect("a");
+    await eventually(() => one.heard.includes("taken"), "the notice");
+    throw new Error("it fails");
+  };
+  await assert.rejects(one.claim("a"), { message: /cannot be reached at the moment/ });
+  assert.equal(one.sessions.size, 0);
+  assert.deepEqual(one.cluster.released, ["a"]);
+});
+
+Deno.test("a QoS 2 packet identifier is never refused: a message that was let in would come twice", async () => {
+  await using redis = await RedisServer.start();
+  await using node = await SessionNode.start(redis, "n1", { maximumEntries: 3 });
+  for (const clientId of ["p", "s"]) await node.connect(clientId);
+  const queued = ["1", "2", "3"].map((payload) => node.queue("s", payload));
+  assert.equal(node.writer.refuses, true);
+  await node.sessions.hook.storeReceived("p", 1);
+  await Promise.all(queued);
+});

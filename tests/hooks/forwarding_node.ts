@@ -17,6 +17,7 @@ export function remoteMessage(payload: string, changes: Partial<RemoteMessage> =
   const bytes = new TextEncoder().encode(payload);
   return {
     publish: encode({ ...packet, payload: bytes, qos, ...(qos > 0 && { packetId: 1 }) }, 5),
+    identity: {},
     qos,
     retain: false,
     identifiers: undefined,

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { sqliteHook } from "../../hooks/mod.ts";
 import { eventually } from "../broker/eventually.ts";
 import { lasting } from "../broker/versions.ts";
 import { connectPacket } from "../support/raw_client.ts";
+import { startBroker } from "../support/start_broker.ts";
 import { DatabaseFile } from "./sqlite_broker.ts";
 import { WatchedWorkers } from "./watched_workers.ts";
 
@@ -44,3 +46,25 @@ for (const fate of ["written", ioError] as const) {
     assert.deepEqual(file.rows(), {});
   });
 }
+
+Deno.test("of a session that was refused when the hook was added nothing stays when it ends", async () => {
+  using workers = new WatchedWorkers();
+  await using file = new DatabaseFile();
+  await using broker = await startBroker();
+  const a = await broker.connect({ ...lasting(5), clientId: "a" });
+  workers.fates.push({ error: "disk I/O error" });
+  workers.hold();
+  const hook = sqliteHook({ path: file.path });
+  await broker.use(hook);
+  await eventually(() => workers.batches.length === 1, "the session to be under way");
+  await a.close();
+  await eventually(() => broker.stats().clients === 0, "the client to be gone");
+  workers.release();
+  await eventually(() => workers.batches.length > 1, "what is lasting to be tried again");
+  await eventually(() => hook.health().ok, "the database to be well again");
+  const again = await broker.connect({ clientId: "a", cleanStart: true });
+  await again.disconnect();
+  await eventually(() => broker.stats().sessions === 0, "the session to be over");
+  await broker.close();
+  assert.deepEqual(file.rows(), {});
+});
