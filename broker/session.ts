@@ -698,17 +698,23 @@ export class Session implements Subscriber {
 
   /**
    * The other member of its group to whom a message can be given, if there is one that is at least as ready as `least`. As long
-   * as the session goes on, what is stored of it is only given to those where it is stored as well: a crash must not lose it.
+   * as the session goes on, what is stored of it is only given to those where it is stored as well, and as it is: a crash must
+   * not lose it.
    */
   #otherMember(outgoing: OutgoingMessage, least: Readiness): MaybePromise<Target | undefined> {
     const { shareFilter, message, id, packetId } = outgoing;
     const group = shareFilter === undefined ? undefined : this.#context.subscriptions.group(shareFilter);
     // What has not been sent in time is sent to nobody [MQTT-3.3.2-5].
     if (group === undefined || (packetId === 0 && message.expired)) return undefined;
-    const mustBeStored = id !== 0 && !this.isQueueing;
+    const mustBeStored = () => id !== 0 && !this.isQueueing && !this.#hasEnded;
     const mayBeChosen = ({ qos, subscriber }: Delivery) =>
-      this.#hasEnded || (qos > 0 && (!mustBeStored || (subscriber instanceof Session && subscriber.durable)));
-    return this.#context.router.admitMember(message, group, { least, mayBeChosen, passedOver: new Set([this]) });
+      this.#hasEnded || (qos > 0 && (!mustBeStored() || (subscriber instanceof Session && subscriber.durable)));
+    const choice = { least, mayBeChosen, passedOver: new Set([this]) };
+    return then(
+      this.#context.router.admitMember(message, group, choice),
+      // One that hooks have changed is another message, which can be refused.
+      (target) => target?.message !== message && mustBeStored() ? undefined : target,
+    );
   }
 
   #passOn(outgoing: OutgoingMessage, target: Target, passedOn?: Set<OutgoingMessage>): void {
