@@ -76,6 +76,12 @@ Deno.test("a single server that is taken for a Redis Cluster is said in one line
     message:
       `cannot use Redis at 127.0.0.1:${server.port}: it is a single server, not a Redis Cluster (use addr, not addrs)`,
   });
+  // The library closes the connection by which it has asked a moment later.
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const clients = await server.command("CLIENT", "LIST");
+    if (clients.split("\n").length === 1) return;
+  }
+  assert.fail("its connections are still open");
 });
 
 Deno.test("what has to be done after a connection is done in its order, and again after each reconnection", async () => {
