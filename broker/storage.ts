@@ -91,9 +91,13 @@ export class Storage {
 
   #all(event: StorageEvent, call: (hook: Hook) => MaybePromise<void>): MaybePromise<void> {
     const hooks: readonly Hook[] = this.#hooks.on[event];
-    const store = (hook: Hook) => recover(() => call(hook), (error) => Promise.reject(error));
-    if (hooks.length === 1) return store(hooks[0]);
-    const pending = hooks.map(store).filter(isPromise);
-    return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
+    try {
+      // The promise itself: many messages are often stored with one.
+      if (hooks.length === 1) return call(hooks[0]);
+      const pending = hooks.map(call).filter(isPromise);
+      return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 }
